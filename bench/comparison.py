@@ -89,7 +89,7 @@ def probe(bench: Bench, results: Results, load: Load, name: str, pid: int, port:
     if true.failures:
         reason = next(iter(true.failures))
         notes[name] = f"refuses: {reason}"
-        print(f"    {name} refuses: {reason} {true.first_answer[-300:]!r}", flush=True)
+        print(f"    {name} refuses: {reason} {true.first_response[-300:]!r}", flush=True)
         return False
     if name not in RELAYS:
         false = bench.generator.run(load, name, -1, pid, port, requests=1, seconds=0, is_false=True)

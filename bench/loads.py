@@ -121,19 +121,21 @@ class Sheaf:
         self._arena += data
         return len(self._arena) - len(data), len(data)
 
-    def request(self, method: str, size: int, answer: int, head: bytes, body: list[tuple[int, int]]) -> dict[str, Any]:
+    def request(
+        self, method: str, size: int, response: int, head: bytes, body: list[tuple[int, int]]
+    ) -> dict[str, Any]:
         """
         Put a request together.
 
         Args:
             size: Bytes of its object.
-            answer: Bytes of the body of its answer.
+            response: Bytes of the body of its response.
         """
         first = len(self._pieces) // 16
         pieces = [self.add(head), *body]
         for offset, length in pieces:
             self._pieces += struct.pack("<QQ", offset, length)
-        return {"method": method, "first": first, "count": len(pieces), "size": size, "answer": answer}
+        return {"method": method, "first": first, "count": len(pieces), "size": size, "response": response}
 
     def write(self) -> dict[str, str]:
         """
@@ -161,8 +163,8 @@ def write_job(load: Load, directory: Path, port: int, *, requests: int, seconds:
     warm = sheaf.request("GET", KIB, KIB, warm_head, [])
     if load.mode is None:
         head = signer.head(load.method, target)[0]
-        answer = load.size if load.method == "GET" else 0
-        item = sheaf.request(load.method, load.size, answer, _falsified(head) if is_false else head, [])
+        response = load.size if load.method == "GET" else 0
+        item = sheaf.request(load.method, load.size, response, _falsified(head) if is_false else head, [])
     else:
         head, body = _put(load, load.mode, sheaf, signer, target, is_false)
         item = sheaf.request("PUT", load.size, 0, head, body)

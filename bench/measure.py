@@ -103,7 +103,7 @@ class Run:
     p50: float
     p99: float
     failures: dict[str, int] = field(default_factory=dict)
-    first_answer: str = ""
+    first_response: str = ""
     more: dict[str, Any] = field(default_factory=dict)
 
     def cost(self, counts_bytes: bool) -> float:
@@ -142,8 +142,8 @@ class Generator:
         self._sink_port = sink_port
 
     def _asked(self) -> int:
-        with urlopen(f"http://127.0.0.1:{self._sink_port}/-/count") as answer:
-            return int(answer.read())
+        with urlopen(f"http://127.0.0.1:{self._sink_port}/-/count") as response:
+            return int(response.read())
 
     def run(
         self,
@@ -206,7 +206,7 @@ class Generator:
             result["p50"],
             result["p99"],
             result["failures"],
-            result["first_answer"],
+            result["first_response"],
             more,
         )
 

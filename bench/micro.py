@@ -29,10 +29,10 @@ from s3proxy.body.plan import BodyLimits, plan_body
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey
 from s3proxy.resign.account import Account
-from s3proxy.resign.answer import answer_headers, answer_use
 from s3proxy.resign.head import backend_head
 from s3proxy.resign.headers import knows_checksums, passed_headers
 from s3proxy.resign.public_name import PublicName
+from s3proxy.resign.response import response_headers, response_use
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.classification import Classification, classify
@@ -52,7 +52,7 @@ Bytes which one read brings, at most.
 
 BODY_SIZE = 16 * MIB
 
-ANSWER = (
+RESPONSE = (
     b'HTTP/1.1 200 OK\r\nETag: "5d41402abc4b2a76b9719d911017c592"\r\n'
     b"Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nAccept-Ranges: bytes\r\n"
     b"Content-Type: application/octet-stream\r\nx-amz-request-id: tx0000000000000\r\n"
@@ -236,9 +236,9 @@ def _answering(rooms: Rooms) -> Callable[[], object]:
     name = PublicName(b"http", b"s3.example.test", b"us-east-1")
 
     def rewrite() -> None:
-        answer = parse_response_head(ANSWER)
-        answer_use(request, answer)
-        answer_headers(answer, name, b"127.0.0.1:7480", b"0123456789ABCDEF", [])
+        response = parse_response_head(RESPONSE)
+        response_use(request, response)
+        response_headers(response, name, b"127.0.0.1:7480", b"0123456789ABCDEF", [])
 
     return rewrite
 
@@ -264,7 +264,7 @@ def rows(repetitions: int) -> list[tuple[str, str, list[float]]]:
         for signature in ("v4", "v2"):
             operation = _resigning(rooms, method, signature)
             found.append((f"re-sign: {method}, {signature.upper()}", "µs", measure(operation, repetitions)))
-    found.append(("answer's head, read and rewritten", "µs", measure(_answering(rooms), repetitions)))
+    found.append(("response's head, read and rewritten", "µs", measure(_answering(rooms), repetitions)))
     for mode, title in (
         (SIGNED_CHUNKS, "signed"),
         (SIGNED_TRAILER, "signed, signed trailer crc32"),

@@ -196,7 +196,7 @@ def profiles_page() -> str:
     rows = []
     for profile in PROFILES.values():
         health = profile.health
-        answers = ", ".join(map(str, sorted(health.statuses))) or "below 500"
+        responses = ", ".join(map(str, sorted(health.statuses))) or "below 500"
         cells = [
             f"[{profile.name}](backends/{profile.name}.md)",
             f"`{profile.service_path.decode()}`" if profile.service_path else "-",
@@ -204,7 +204,7 @@ def profiles_page() -> str:
             ("passed" if profile.takes_checksums else "dropped")
             + (", in trailers too" if profile.takes_trailers else ""),
             "proven" if profile.proves_tail else "not proven",
-            f"`{health.method.decode()} {(profile.service_path + health.path).decode()}`: {answers}",
+            f"`{health.method.decode()} {(profile.service_path + health.path).decode()}`: {responses}",
             _code_list(name.decode() for name in sorted(profile.reserved_segments)),
             _code_list(f"{prefix.decode()}…" for prefix in profile.private_headers),
             str(len(profile.taken_operations)),

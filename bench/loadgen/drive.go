@@ -41,24 +41,24 @@ type job struct {
 }
 
 type item struct {
-	Method string `json:"method"`
-	First  int    `json:"first"` // number of its first piece
-	Count  int    `json:"count"`
-	Answer int64  `json:"answer"` // bytes of the answer's body
-	Size   int64  `json:"size"`   // bytes of the object
+	Method   string `json:"method"`
+	First    int    `json:"first"` // number of its first piece
+	Count    int    `json:"count"`
+	Response int64  `json:"response"` // bytes of the response's body
+	Size     int64  `json:"size"`     // bytes of the object
 }
 
 type piece struct{ offset, size uint64 }
 
 type result struct {
-	Seconds     float64          `json:"seconds"`
-	Requests    int64            `json:"requests"`
-	Bytes       int64            `json:"bytes"`
-	Middle      float64          `json:"p50"`
-	High        float64          `json:"p99"`
-	CPU         float64          `json:"cpu"`
-	Failures    map[string]int64 `json:"failures"`
-	FirstAnswer string           `json:"first_answer"`
+	Seconds       float64          `json:"seconds"`
+	Requests      int64            `json:"requests"`
+	Bytes         int64            `json:"bytes"`
+	Middle        float64          `json:"p50"`
+	High          float64          `json:"p99"`
+	CPU           float64          `json:"cpu"`
+	Failures      map[string]int64 `json:"failures"`
+	FirstResponse string           `json:"first_response"`
 }
 
 type generator struct {
@@ -175,10 +175,10 @@ type client struct {
 	times      []time.Duration
 }
 
-// An errAnswer is an answer other than the one which was wanted.
-type errAnswer struct{ key string }
+// An errResponse is a response other than the one which was wanted.
+type errResponse struct{ key string }
 
-func (e errAnswer) Error() string { return e.key }
+func (e errResponse) Error() string { return e.key }
 
 func (c *client) connect() error {
 	connection, err := net.DialTimeout("tcp", c.generator.job.Address, patience)
@@ -243,7 +243,7 @@ func (c *client) run() {
 }
 
 func reason(err error) string {
-	var answered errAnswer
+	var answered errResponse
 	switch {
 	case errors.As(err, &answered):
 		return answered.key
@@ -257,12 +257,12 @@ func reason(err error) string {
 
 func (c *client) ask(what item) error {
 	// At least 10 MB a second.
-	_ = c.connection.SetDeadline(time.Now().Add(patience + time.Duration(what.Answer)*100))
+	_ = c.connection.SetDeadline(time.Now().Add(patience + time.Duration(what.Response)*100))
 	sent := c.send(c.generator.pieces[what.First : what.First+what.Count])
 	// Who refuses early stops reading, and has answered.
-	answer, err := readHead(c.reader)
-	for err == nil && strings.HasPrefix(answer.line[9:], "100") {
-		answer, err = readHead(c.reader)
+	response, err := readHead(c.reader)
+	for err == nil && strings.HasPrefix(response.line[9:], "100") {
+		response, err = readHead(c.reader)
 	}
 	if err != nil {
 		if sent != nil {
@@ -270,45 +270,45 @@ func (c *client) ask(what item) error {
 		}
 		return err
 	}
-	status := answer.line[9:12]
+	status := response.line[9:12]
 	if status[0] != '2' {
-		return c.refused(status, answer)
+		return c.refused(status, response)
 	}
 	if sent != nil {
 		return sent
 	}
 	if what.Method == "HEAD" {
-		if answer.closes {
+		if response.closes {
 			c.lose()
 		}
 		return nil
 	}
-	size, err := c.discarder.skipBody(answer)
+	size, err := c.discarder.skipBody(response)
 	if err != nil {
 		return err
 	}
-	if size != what.Answer {
-		return errAnswer{fmt.Sprintf("%d bytes", size)}
+	if size != what.Response {
+		return errResponse{fmt.Sprintf("%d bytes", size)}
 	}
-	if answer.closes {
+	if response.closes {
 		c.lose()
 	}
 	return nil
 }
 
-func (c *client) refused(status string, answer head) error {
-	size := answer.length
-	if answer.chunked || size > 2048 || size < 0 {
+func (c *client) refused(status string, response head) error {
+	size := response.length
+	if response.chunked || size > 2048 || size < 0 {
 		size = 2048
 	}
 	text := make([]byte, size)
 	count, _ := c.reader.Read(text)
 	c.generator.lock.Lock()
-	if c.generator.result.FirstAnswer == "" {
-		c.generator.result.FirstAnswer = answer.line + "\n" + string(text[:count])
+	if c.generator.result.FirstResponse == "" {
+		c.generator.result.FirstResponse = response.line + "\n" + string(text[:count])
 	}
 	c.generator.lock.Unlock()
-	return errAnswer{status}
+	return errResponse{status}
 }
 
 // send writes pieces in large blocks; the deadline moves with each, because an object may be of any size.

@@ -33,7 +33,7 @@ var (
 // Whoever measures asks how often the others asked.
 const countTarget = "/-/count"
 
-// serve answers as a storage which has every object: `/bucket/size-N` is N bytes.
+// serve responds as a storage which has every object: `/bucket/size-N` is N bytes.
 func serve(address string) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -77,25 +77,25 @@ func serveConnection(connection net.Conn) {
 		if isTold {
 			log.Println(method, target, size, request.chunked, request.rangeOf)
 		}
-		if err := answer(connection, method, target, request.rangeOf); err != nil || request.closes {
+		if err := respond(connection, method, target, request.rangeOf); err != nil || request.closes {
 			return
 		}
 	}
 }
 
-func answer(connection net.Conn, method, target, rangeOf string) error {
+func respond(connection net.Conn, method, target, rangeOf string) error {
 	raw, query, hasQuery := strings.Cut(target, "?")
 	name := path.Base(raw)
 	if digits, ok := strings.CutPrefix(name, "size-"); ok && (method == "GET" || method == "HEAD") {
 		if size, err := strconv.ParseInt(digits, 10, 64); err == nil {
-			return answerObject(connection, method == "HEAD", size, rangeOf)
+			return respondWithObject(connection, method == "HEAD", size, rangeOf)
 		}
 	}
 	if !hasQuery && method == "PUT" {
 		_, err := connection.Write([]byte("HTTP/1.1 200 OK\r\n" + etag + "Content-Length: 0\r\n\r\n"))
 		return err
 	}
-	status, body := answerOther(method, raw, query)
+	status, body := respondWithOther(method, raw, query)
 	text := fmt.Sprintf("HTTP/1.1 %s\r\n%sContent-Type: application/xml\r\nContent-Length: %d\r\n"+
 		"x-amz-bucket-region: us-east-1\r\n\r\n", status, etag, len(body))
 	if method != "HEAD" {
@@ -105,7 +105,7 @@ func answer(connection net.Conn, method, target, rangeOf string) error {
 	return err
 }
 
-func answerObject(connection net.Conn, isHead bool, size int64, rangeOf string) error {
+func respondWithObject(connection net.Conn, isHead bool, size int64, rangeOf string) error {
 	status, more := "200 OK", ""
 	first, last := int64(0), size-1
 	if bounds, ok := strings.CutPrefix(rangeOf, "bytes="); ok {
@@ -151,8 +151,8 @@ func answerObject(connection net.Conn, isHead bool, size int64, rangeOf string) 
 	return nil
 }
 
-// answerOther is for what proxies ask about a storage before, or beside, an object.
-func answerOther(method, raw, query string) (string, string) {
+// respondWithOther is for what proxies ask about a storage before, or beside, an object.
+func respondWithOther(method, raw, query string) (string, string) {
 	names, _ := url.ParseQuery(query)
 	switch {
 	case method == "POST" && names.Has("uploads"):

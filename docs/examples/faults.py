@@ -36,11 +36,11 @@ async def test_a_storage_which_dies_within_an_upload(tmp_path: Path) -> None:
 
     client = await TCP4ClientEndpoint(reactor, "127.0.0.1", number).connect(Factory.forProtocol(FaultyClient))
     client.send(f"PUT {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     client.reset()
     await service.stopService()
     await port.stopListening()
 
-    assert answer is not None
-    assert answer.status == 500
+    assert response is not None
+    assert response.status == 500
     assert backend.requests == []

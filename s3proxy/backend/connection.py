@@ -50,7 +50,7 @@ class _Waiting(IdentityEnum):
     FOR_HANDSHAKE = auto()
     FOR_CONTINUE = auto()
     FOR_ROOM = auto()
-    FOR_ANSWER = auto()
+    FOR_RESPONSE = auto()
     FOR_REST = auto()
     IN_POOL = auto()
     FOR_END = auto()
@@ -296,7 +296,7 @@ class BackendConnection(Protocol):
         reader = self.reader
         if reader is not None and reader.response is None and not self._writer.is_paused:
             # As `_wait` does, but without a call: each request runs this.
-            self._waiting = _Waiting.FOR_ANSWER
+            self._waiting = _Waiting.FOR_RESPONSE
             self.deadline.set(reader.request.first_byte_time)
 
     def _cancelled(self, ignored: object) -> None:
@@ -381,7 +381,7 @@ class BackendConnection(Protocol):
             self._resume()
             self.wait_for_rest()
 
-    def pause_answer(self) -> None:
+    def pause_response(self) -> None:
         """
         Stop reading the response.
         """
@@ -390,7 +390,7 @@ class BackendConnection(Protocol):
             self._paused_at = self.pool.reactor.seconds()
         self.pause_reading()
 
-    def resume_answer(self) -> None:
+    def resume_response(self) -> None:
         """
         Resume reading the response.
         """
@@ -444,7 +444,7 @@ class BackendConnection(Protocol):
         waiting = self._waiting
         if waiting is _Waiting.FOR_CONTINUE:
             # Many backends do not implement 100 Continue.
-            self._waiting = _Waiting.FOR_ANSWER
+            self._waiting = _Waiting.FOR_RESPONSE
             self._start_body()
         elif waiting is _Waiting.IN_POOL:
             self.close()
@@ -453,7 +453,7 @@ class BackendConnection(Protocol):
         elif waiting is _Waiting.FOR_ROOM and self._has_taken_bytes():
             self.deadline.set(self._limits.idle_time)
         else:
-            self._fail(BackendFault.SILENT if waiting is _Waiting.FOR_ANSWER else BackendFault.STALLED)
+            self._fail(BackendFault.SILENT if waiting is _Waiting.FOR_RESPONSE else BackendFault.STALLED)
             self.abort()
 
     def _has_taken_bytes(self) -> bool:

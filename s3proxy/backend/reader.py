@@ -30,7 +30,7 @@ from s3proxy.transport.splice import MIN_SPLICED_SIZE, Splice, begin_splice
 
 _STATUS_LINE_START = b"HTTP/1."
 
-MAX_INTERIM_ANSWERS = 16
+MAX_INTERIM_RESPONSES = 16
 """
 Maximum number of interim responses to one request; a backend that sends more is faulty.
 """
@@ -150,7 +150,7 @@ class ResponseReader:
             if head.status >= 200:
                 break
             self._interim_count += 1
-            if head.status == 101 or self._interim_count > MAX_INTERIM_ANSWERS:
+            if head.status == 101 or self._interim_count > MAX_INTERIM_RESPONSES:
                 connection.drop()
                 return
             if head.status == 100:

@@ -28,9 +28,9 @@ class AnsweringConnection(Protocol):
 
     def claimed(self, response: Any) -> None: ...
 
-    def pause_answer(self) -> None: ...
+    def pause_response(self) -> None: ...
 
-    def resume_answer(self) -> None: ...
+    def resume_response(self) -> None: ...
 
     def abort(self) -> None: ...
 
@@ -213,11 +213,11 @@ class BackendResponse:
 
     def pauseProducing(self) -> None:
         if self._connection is not None:
-            self._connection.pause_answer()
+            self._connection.pause_response()
 
     def resumeProducing(self) -> None:
         if self._connection is not None:
-            self._connection.resume_answer()
+            self._connection.resume_response()
 
     stopProducing = loseConnection = abortConnection = abort
 

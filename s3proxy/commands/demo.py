@@ -232,8 +232,8 @@ class Demo:
         self.say("2. A chunk-signed upload that is modified in transit")
         body = secrets.token_bytes(1 * MIB)
         self._client(self.url).put_object(Bucket=BUCKET, Key="precious", Body=b"the older object")
-        status, answer = self._put_signed_chunks("precious", body, changed=True)
-        self._check("it is refused", status == 403 and b"SignatureDoesNotMatch" in answer, f"{status}")
+        status, response = self._put_signed_chunks("precious", body, changed=True)
+        self._check("it is refused", status == 403 and b"SignatureDoesNotMatch" in response, f"{status}")
         back = self.store.object_bytes(BUCKET, "precious")
         self._check("the previous object is unchanged", back == b"the older object")
         status, _ = self._put_signed_chunks("precious", body, changed=False)
@@ -267,10 +267,10 @@ class Demo:
             wire[len(wire) // 2] ^= 1
         connection = HTTPConnection(self.url.removeprefix("http://"))
         connection.request("PUT", f"/{BUCKET}/{key}", bytes(wire), headers)
-        answer = connection.getresponse()
-        content = answer.read()
+        response = connection.getresponse()
+        content = response.read()
         connection.close()
-        return answer.status, content
+        return response.status, content
 
     def _encode(self, body: bytes, date: bytes, seed_signature: bytes) -> bytes:
         scope = CredentialScope(date[:8], b"us-east-1")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.request import BackendError
-from s3proxy.doctor.line import Answer
+from s3proxy.doctor.line import Response
 from s3proxy.doctor.storage import Storage
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import DateForm
@@ -54,17 +54,17 @@ async def find_way(storage: Storage) -> None:
     Raises:
         CannotExamine: No combination works.
     """
-    seen: list[tuple[str, Answer]] = []
+    seen: list[tuple[str, Response]] = []
     for service_path in _service_paths(storage):
         storage.service_path = service_path
         for name, account in _ways(storage):
             target = storage.service_target() if storage.owns_bucket else storage.bucket_target(b"max-keys=1")
             try:
-                answer = await storage.ask(b"GET", target, account=account)
+                response = await storage.ask(b"GET", target, account=account)
             except BackendError as error:
                 raise CannotExamine(_unreached(storage, error)) from None
-            seen.append((f"{name} at {target.decode()}", answer))
-            if answer.is_success and b"Result" in answer.content:
+            seen.append((f"{name} at {target.decode()}", response))
+            if response.is_success and b"Result" in response.content:
                 storage.ways.setdefault(account.signature, account)
         if storage.ways:
             storage.way = next(iter(storage.ways.values()))
@@ -79,20 +79,22 @@ def _unreached(storage: Storage, error: BackendError) -> str:
     return f"{storage.place.url} does not send an HTTP response ({error.fault.name.lower()}){cause}"
 
 
-def _refused(storage: Storage, seen: list[tuple[str, Answer]]) -> str:
+def _refused(storage: Storage, seen: list[tuple[str, Response]]) -> str:
     lines = [f"{storage.place.url} rejects the credentials of {storage.key.access_key_id}"]
-    answers = [answer for _, answer in seen]
-    regions = {answer.element("Region") for answer in answers if answer.code == "AuthorizationHeaderMalformed"} - {""}
+    responses = [response for _, response in seen]
+    regions = {
+        response.element("Region") for response in responses if response.code == "AuthorizationHeaderMalformed"
+    } - {""}
     if regions:
         lines[0] += f": use --region {regions.pop()}"
-    elif not any(answer.code for answer in answers):
+    elif not any(response.code for response in responses):
         lines[0] = f"{storage.place.url} is not an S3 service"
-    elif not storage.owns_bucket and any(answer.code == "NoSuchBucket" for answer in answers):
+    elif not storage.owns_bucket and any(response.code == "NoSuchBucket" for response in responses):
         lines[0] = f"there is no bucket {storage.bucket} at {storage.place.url}"
     else:
-        blamed = next((_BLAMED[code] for code in _BLAMED if any(answer.code == code for answer in answers)), "")
+        blamed = next((_BLAMED[code] for code in _BLAMED if any(response.code == code for response in responses)), "")
         lines[0] += f": {blamed}" if blamed else ""
-    return "\n".join([*lines, *(f"  {name}: {answer}" for name, answer in seen)])
+    return "\n".join([*lines, *(f"  {name}: {response}" for name, response in seen)])
 
 
 async def enter(storage: Storage) -> None:
@@ -104,12 +106,12 @@ async def enter(storage: Storage) -> None:
     """
     if not storage.owns_bucket:
         return
-    answer = await storage.ask(b"PUT", storage.bucket_target(), content=b"")
-    if not answer.is_success and storage.key.region != "us-east-1":
+    response = await storage.ask(b"PUT", storage.bucket_target(), content=b"")
+    if not response.is_success and storage.key.region != "us-east-1":
         constraint = f"<LocationConstraint>{storage.key.region}</LocationConstraint>"
         document = f"<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>".encode()
-        answer = await storage.ask(b"PUT", storage.bucket_target(), content=document)
-    if not answer.is_success:
+        response = await storage.ask(b"PUT", storage.bucket_target(), content=document)
+    if not response.is_success:
         raise CannotExamine(
-            f"the bucket {storage.bucket} cannot be made: {answer}; use --bucket NAME with an existing bucket"
+            f"the bucket {storage.bucket} cannot be made: {response}; use --bucket NAME with an existing bucket"
         )

@@ -17,23 +17,23 @@ OTHER_CRC32 = base64.b64encode(zlib.crc32(b"other").to_bytes(4, "big"))
 
 
 async def crc32(storage: Storage) -> Judgement:
-    answer = await storage.put(b"crc32", CONTENT, [(b"x-amz-checksum-crc32", CRC32)])
-    return judge(answer.is_success, str(answer))
+    response = await storage.put(b"crc32", CONTENT, [(b"x-amz-checksum-crc32", CRC32)])
+    return judge(response.is_success, str(response))
 
 
 async def crc32_told(storage: Storage) -> Judgement:
-    answer = await storage.put(b"crc32-told", CONTENT, [(b"x-amz-checksum-crc32", CRC32)])
-    if not answer.is_success:
-        return unclear(str(answer))
+    response = await storage.put(b"crc32-told", CONTENT, [(b"x-amz-checksum-crc32", CRC32)])
+    if not response.is_success:
+        return unclear(str(response))
     target = storage.target(b"crc32-told")
     asked = await storage.ask(b"HEAD", target, [(b"x-amz-checksum-mode", b"ENABLED")])
-    told = [name for name, seen in (("PUT", answer), ("HEAD", asked)) if b"x-amz-checksum-crc32" in seen.fields]
+    told = [name for name, seen in (("PUT", response), ("HEAD", asked)) if b"x-amz-checksum-crc32" in seen.fields]
     return judge(bool(told), f"by {' and '.join(told)}" if told else "by neither PUT nor HEAD")
 
 
 async def crc32_wrong_refused(storage: Storage) -> Judgement:
-    answer = await storage.put(b"crc32-wrong", CONTENT, [(b"x-amz-checksum-crc32", OTHER_CRC32)])
-    return judge(not answer.is_success, str(answer))
+    response = await storage.put(b"crc32-wrong", CONTENT, [(b"x-amz-checksum-crc32", OTHER_CRC32)])
+    return judge(not response.is_success, str(response))
 
 
 async def md5_wrong_refused(storage: Storage) -> Judgement:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.response import BackendResponse
-from s3proxy.doctor.line import Answer, HeldBody, half_close, read_answer
+from s3proxy.doctor.line import HeldBody, Response, half_close, read_response
 from s3proxy.doctor.storage import Lacking, Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, Verdict, judge, unclear
 from s3proxy.resign.account import UNSIGNED_PAYLOAD
@@ -43,7 +43,7 @@ class Cut:
     is_over: bool = False
 
 
-async def send_cut(storage: Storage, target: bytes, cut: Cut) -> tuple[bool, Answer | None]:
+async def send_cut(storage: Storage, target: bytes, cut: Cut) -> tuple[bool, Response | None]:
     """
     Send a body without its end, wait a while, then cut it.
 
@@ -56,28 +56,28 @@ async def send_cut(storage: Storage, target: bytes, cut: Cut) -> tuple[bool, Ans
     async with storage.line.open() as connection:
         answered = connection.send(BackendRequest(b"PUT", head), body)
         try:
-            is_taken = await body.taken(len(head), patience.answer)
+            is_taken = await body.taken(len(head), patience.response)
             await storage.line.pause(patience.hold)
             if not answered.called and not cut.is_reset:
                 half_close(connection)
                 await _first(storage, answered)
-            answer = await _read(answered) if answered.called else None
+            response = await _read(answered) if answered.called else None
         finally:
             # `open` resets the connection; this ends its Deferred.
             answered.addErrback(lambda failure: None)
             answered.cancel()
-    return is_taken, answer
+    return is_taken, response
 
 
 async def _first(storage: Storage, answered: Deferred[BackendResponse]) -> None:
-    until = storage.line.reactor.seconds() + min(storage.patience.answer, 5.0)
+    until = storage.line.reactor.seconds() + min(storage.patience.response, 5.0)
     while not answered.called and storage.line.reactor.seconds() < until:
         await storage.line.pause(0.05)
 
 
-async def _read(answered: Deferred[BackendResponse]) -> Answer | None:
+async def _read(answered: Deferred[BackendResponse]) -> Response | None:
     try:
-        return await read_answer(await answered)
+        return await read_response(await answered)
     except BackendError:
         return None
 
@@ -93,18 +93,18 @@ def _cuts(name: bytes, cut: Cut) -> Examine:
         if former is not None:
             await storage.put(name, former)
         storage.watched[name] = former
-        is_taken, answer = await send_cut(storage, storage.target(name), cut)
+        is_taken, response = await send_cut(storage, storage.target(name), cut)
         for seconds in storage.patience.look:
             await storage.line.pause(seconds)
             judgement = await look(storage, name, former)
             if judgement[0] is not Verdict.YES:
                 del storage.watched[name]
                 return judgement
-        if answer is not None and answer.status < 400:
-            return judge(False, f"the response was {answer}, but nothing was stored")
+        if response is not None and response.status < 400:
+            return judge(False, f"the response was {response}, but nothing was stored")
         if not is_taken:
             return unclear("it did not accept the body")
-        return judge(True, judgement[1] + (f"; the response was {answer}" if answer is not None else ""))
+        return judge(True, judgement[1] + (f"; the response was {response}" if response is not None else ""))
 
     return examine
 
@@ -151,24 +151,24 @@ async def waits_for_the_end(storage: Storage) -> Judgement:
     """
     Judge whether success is reported only after the last byte.
     """
-    name = b"early-answer"
+    name = b"early-response"
     head = storage.head(b"PUT", storage.target(name), length=SMALL, payload=UNSIGNED_PAYLOAD)
     content = _content(SMALL)
     body = HeldBody(content[:-1], SMALL, storage.line)
     async with storage.line.open() as connection:
-        answered = connection.send(BackendRequest(b"PUT", head, first_byte_time=storage.patience.answer), body)
-        await body.taken(len(head), storage.patience.answer)
+        answered = connection.send(BackendRequest(b"PUT", head, first_byte_time=storage.patience.response), body)
+        await body.taken(len(head), storage.patience.response)
         await storage.line.pause(storage.patience.hold)
         is_early = answered.called
         if not is_early:
             body.let_go(content[-1:])
-        answer = await read_answer(await answered)
+        response = await read_response(await answered)
     if is_early:
-        return judge(answer.status >= 400, f"{answer} before the last byte")
+        return judge(response.status >= 400, f"{response} before the last byte")
     stored = await storage.get(name)
-    if not answer.is_success or stored.content != content:
-        return unclear(f"PUT {answer}, GET {stored}")
-    return judge(True, f"{answer} after the last byte")
+    if not response.is_success or stored.content != content:
+        return unclear(f"PUT {response}, GET {stored}")
+    return judge(True, f"{response} after the last byte")
 
 
 async def nothing_came_later(storage: Storage) -> Judgement:
@@ -183,7 +183,7 @@ async def nothing_came_later(storage: Storage) -> Judgement:
 
 
 PROBES = (
-    Probe("early-answer", "the response to an upload comes after the whole body", waits_for_the_end),
+    Probe("early-response", "the response to an upload comes after the whole body", waits_for_the_end),
     Probe("reset-drops", "a body that is reset before its last byte is dropped", _cuts(b"reset", Cut(SMALL))),
     Probe(
         "reset-drops-large",
@@ -222,7 +222,7 @@ Runs after all others.
 
 PART_NAME = "reset-drops-part"
 TAIL_NAMES = (
-    *("early-answer", "reset-drops", "reset-drops-large", "reset-drops-half", "reset-keeps-former"),
+    *("early-response", "reset-drops", "reset-drops-large", "reset-drops-half", "reset-keeps-former"),
     *(PART_NAME, LATE.name),
 )
 """

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from s3proxy.doctor import writes
-from s3proxy.doctor.line import Answer
+from s3proxy.doctor.line import Response
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Finding, Judgement, Probe, Verdict, judge, unclear
 from s3proxy.doctor.writes import ABSENT, Seen
@@ -54,25 +54,25 @@ def treatment_of(finding: Finding) -> Treatment | None:
 # Writes that may have a condition
 
 
-async def _put(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
+async def _put(storage: Storage, raw_key: bytes, headers: HeaderList) -> Response:
     return await storage.put(raw_key, NEW, headers)
 
 
-async def _complete(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
+async def _complete(storage: Storage, raw_key: bytes, headers: HeaderList) -> Response:
     return (await writes.upload(storage, raw_key, NEW, headers))[1]
 
 
-async def _copy(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
+async def _copy(storage: Storage, raw_key: bytes, headers: HeaderList) -> Response:
     source = raw_key + b"-source"
     await storage.put(source, NEW)
     return await writes.copy(storage, raw_key, source, headers)
 
 
-async def _delete(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
+async def _delete(storage: Storage, raw_key: bytes, headers: HeaderList) -> Response:
     return await storage.ask(b"DELETE", storage.target(raw_key), headers)
 
 
-async def _delete_listed(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
+async def _delete_listed(storage: Storage, raw_key: bytes, headers: HeaderList) -> Response:
     return await writes.delete_listed(storage, raw_key, dict(headers).get(IN_DOCUMENT))
 
 
@@ -82,7 +82,7 @@ _DELETED: frozenset[bytes | None] = frozenset({None})
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    act: Callable[[Storage, bytes, HeaderList], Coroutine[Any, Any, Answer]]
+    act: Callable[[Storage, bytes, HeaderList], Coroutine[Any, Any, Response]]
     results: frozenset[bytes | None] = _WRITTEN
     "the content of the object once the write is carried out"
 
@@ -200,11 +200,11 @@ All conditions that have a probe. The condition of AbortMultipartUpload has none
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    answer: Answer
+    response: Response
     is_done: bool
 
     def __str__(self) -> str:
-        return self.answer.outcome
+        return self.response.outcome
 
 
 async def _attempt(
@@ -222,8 +222,8 @@ async def _attempt(
     seen = await writes.store(storage, raw_key, FORMER) if is_there else ABSENT
     headers: HeaderList = [] if value is None else [(condition.header, value(seen))]
     write = _WRITES[condition.operation]
-    answer = await write.act(storage, raw_key, headers)
-    return _Attempt(answer, await writes.stored(storage, raw_key) in write.results)
+    response = await write.act(storage, raw_key, headers)
+    return _Attempt(response, await writes.stored(storage, raw_key) in write.results)
 
 
 async def _treats(condition: Condition, storage: Storage) -> Judgement:

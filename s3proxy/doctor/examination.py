@@ -12,12 +12,12 @@ from twisted.internet.defer import Deferred
 
 from s3proxy.backend.request import BackendError
 from s3proxy.doctor import (
-    answers,
     checksums,
     commits,
     conditions,
     keys,
     payloads,
+    responses,
     signatures,
     sources,
     strays,
@@ -35,7 +35,7 @@ ROOMS: tuple[tuple[str, tuple[Probe, ...]], ...] = (
     ("bodies", payloads.PROBES),
     ("checksums", checksums.PROBES),
     ("keys", keys.PROBES),
-    ("responses", answers.PROBES),
+    ("responses", responses.PROBES),
     ("after a response", strays.PROBES),
     ("conditions of writes", conditions.PROBES),
     ("sources of copies", sources.PROBES),

@@ -96,7 +96,7 @@ def claims(profile: Profile, found: Profile) -> Iterator[Claim]:
     else:
         yield Claim("key-plus", yes, 0, 2, "a key with a plus becomes another key")
     yield from _claims_about_bodies(profile)
-    yield from _claims_about_answers(profile)
+    yield from _claims_about_responses(profile)
     yield from _claims_about_writes(profile)
     yield from _claims_beside_s3(profile)
 
@@ -115,7 +115,7 @@ def _claims_about_bodies(profile: Profile) -> Iterator[Claim]:
             yield Claim(name, yes, 0, 4, 'commit = "spool" is needed')
 
 
-def _claims_about_answers(profile: Profile) -> Iterator[Claim]:
+def _claims_about_responses(profile: Profile) -> Iterator[Claim]:
     yes, no = Verdict.YES, Verdict.NO
     if profile.error_codes:
         yield Claim("no-such-key", no, 1, 0, "its error codes are those of S3")
@@ -238,7 +238,7 @@ def _claims_beside_s3(profile: Profile) -> Iterator[Claim]:
         yield Claim(health_name(profile.health), yes, weight, 2, "set `health` if there are several `urls`")
 
 
-def _answers(findings: Mapping[str, Finding]) -> dict[str, Verdict]:
+def _responses(findings: Mapping[str, Finding]) -> dict[str, Verdict]:
     """
     Return the verdicts that distinguish profiles.
     """
@@ -257,7 +257,7 @@ def fits(findings: Mapping[str, Finding], found: Profile) -> list[Fit]:
         findings: The findings by name of the probe. An unclear one counts neither way.
         found: The service path as it was found, and whether Signature V2 covers it.
     """
-    verdicts = _answers(findings)
+    verdicts = _responses(findings)
     fitted = []
     for profile in PROFILES.values():
         told = [

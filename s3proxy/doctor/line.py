@@ -27,14 +27,14 @@ from s3proxy.s3.head import Fields
 from s3proxy.s3.limits import MIB
 from s3proxy.transport.writer import Buffer, SeesEachByte, acknowledged_size
 
-MAX_ANSWER_SIZE = 16 * MIB
+MAX_RESPONSE_SIZE = 16 * MIB
 """
 Bytes of a response that are kept. No probe stores more, and a listing has further pages.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """
     A whole response.
 
@@ -115,17 +115,17 @@ class Line(Pool):
         await deferLater(self.reactor, seconds)
 
 
-async def ask(connection: BackendConnection, request: BackendRequest, body: Any = None) -> Answer:
+async def ask(connection: BackendConnection, request: BackendRequest, body: Any = None) -> Response:
     """
     Send a request; return the whole response.
 
     Raises:
         BackendError: There was no response, or not all of it.
     """
-    return await read_answer(await connection.send(request, body))
+    return await read_response(await connection.send(request, body))
 
 
-async def read_answer(response: BackendResponse) -> Answer:
+async def read_response(response: BackendResponse) -> Response:
     """
     Return a whole response, once its head has arrived.
 
@@ -135,7 +135,7 @@ async def read_answer(response: BackendResponse) -> Answer:
     gathering = _Gathering(response)
     response.deliver(gathering)
     await gathering.ended
-    return Answer(response.head.status, response.head.fields, b"".join(gathering.pieces))
+    return Response(response.head.status, response.head.fields, b"".join(gathering.pieces))
 
 
 class _Gathering(SeesEachByte):
@@ -147,7 +147,7 @@ class _Gathering(SeesEachByte):
     def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
         for piece in pieces:
             self._size += len(piece)
-            if self._size <= MAX_ANSWER_SIZE:
+            if self._size <= MAX_RESPONSE_SIZE:
                 self.pieces.append(bytes(piece))
 
     def bodyEnded(self, failure: Failure | None) -> None:

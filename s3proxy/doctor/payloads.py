@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from s3proxy.awschunked.encoder import SignChunk, encode_chunks, encode_trailers
 from s3proxy.backend.request import BackendError, BackendRequest
-from s3proxy.doctor.line import Answer, HeldBody, read_answer
+from s3proxy.doctor.line import HeldBody, Response, read_response
 from s3proxy.doctor.signatures import with_wrong_secret
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, judge, unclear
@@ -98,13 +98,13 @@ def _streams(word: bytes) -> Examine:
     return examine
 
 
-async def _stored(storage: Storage, name: bytes, answer: Answer) -> Judgement:
-    if not answer.is_success:
-        return judge(False, str(answer))
+async def _stored(storage: Storage, name: bytes, response: Response) -> Judgement:
+    if not response.is_success:
+        return judge(False, str(response))
     stored = await storage.get(name)
     if stored.content == CONTENT:
-        return judge(True, str(answer))
-    return judge(False, f"PUT {answer}, but GET returns {len(stored.content)} bytes instead of {len(CONTENT)}")
+        return judge(True, str(response))
+    return judge(False, f"PUT {response}, but GET returns {len(stored.content)} bytes instead of {len(CONTENT)}")
 
 
 async def chunked_transfer(storage: Storage) -> Judgement:
@@ -119,7 +119,7 @@ async def chunked_transfer(storage: Storage) -> Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Expectation:
-    answer: Answer
+    response: Response
     seconds: float | None
 
 
@@ -135,12 +135,12 @@ async def _expect(storage: Storage, name: bytes, account: Account) -> _Expectati
         account=account,
         expects_continue=True,
     )
-    request = BackendRequest(b"PUT", head, first_byte_time=storage.patience.answer, expects_continue=True)
+    request = BackendRequest(b"PUT", head, first_byte_time=storage.patience.response, expects_continue=True)
     body = HeldBody(CONTENT, len(CONTENT), storage.line)
     async with storage.line.open() as connection:
         sent_at = storage.line.reactor.seconds()
-        answer = await read_answer(await connection.send(request, body))
-    return _Expectation(answer, None if body.started_at is None else body.started_at - sent_at)
+        response = await read_response(await connection.send(request, body))
+    return _Expectation(response, None if body.started_at is None else body.started_at - sent_at)
 
 
 async def continues(storage: Storage) -> Judgement:
@@ -149,10 +149,10 @@ async def continues(storage: Storage) -> Judgement:
     """
     seen = await _expect(storage, b"continue", storage.way)
     if seen.seconds is None:
-        return judge(False, f"{seen.answer} before the body")
+        return judge(False, f"{seen.response} before the body")
     if seen.seconds >= storage.line.limits.continue_time:
-        return judge(False, f"none in {storage.line.limits.continue_time:g} s; then {seen.answer}")
-    return judge(seen.answer.is_success, f"after {seen.seconds * 1000:.0f} ms; then {seen.answer}")
+        return judge(False, f"none in {storage.line.limits.continue_time:g} s; then {seen.response}")
+    return judge(seen.response.is_success, f"after {seen.seconds * 1000:.0f} ms; then {seen.response}")
 
 
 async def refuses_before_the_body(storage: Storage) -> Judgement:
@@ -163,9 +163,9 @@ async def refuses_before_the_body(storage: Storage) -> Judgement:
         seen = await _expect(storage, b"continue-refused", with_wrong_secret(storage.way))
     except BackendError as error:
         return unclear(f"no response: {error.fault.name.lower()}")
-    if seen.answer.is_success:
+    if seen.response.is_success:
         return unclear("it accepts any secret")
-    return judge(seen.seconds is None, str(seen.answer))
+    return judge(seen.seconds is None, str(seen.response))
 
 
 PROBES = (

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from s3proxy.doctor.line import Answer
+from s3proxy.doctor.line import Response
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, Verdict, judge, unclear
 from s3proxy.profiles.profile import DateForm
@@ -28,11 +28,11 @@ async def _puts(storage: Storage, name: bytes, account: Account, payload: bytes 
     """
     Judge whether an upload with this signature is stored.
     """
-    answer = await storage.put(name, CONTENT, account=account, payload=payload)
-    if not answer.is_success:
-        return judge(False, str(answer))
+    response = await storage.put(name, CONTENT, account=account, payload=payload)
+    if not response.is_success:
+        return judge(False, str(response))
     stored = await storage.get(name)
-    return judge(stored.content == CONTENT, f"PUT {answer}, GET {stored}")
+    return judge(stored.content == CONTENT, f"PUT {response}, GET {stored}")
 
 
 async def v4_header(storage: Storage) -> Judgement:
@@ -44,10 +44,10 @@ async def v4_unsigned_payload(storage: Storage) -> Judgement:
 
 
 async def v4_wrong_hash_refused(storage: Storage) -> Judgement:
-    answer = await storage.put(
+    response = await storage.put(
         b"v4-wrong-hash", CONTENT, account=storage.account(SignatureVersion.V4), payload=payload_of(b"other")
     )
-    return judge(not answer.is_success, str(answer))
+    return judge(not response.is_success, str(response))
 
 
 def _v2(storage: Storage, date_form: DateForm) -> Account:
@@ -95,8 +95,8 @@ def _presigned(signature: SignatureVersion) -> Examine:
     return examine
 
 
-def _told(answer: Answer) -> tuple[bool, str]:
-    return answer.is_success, str(answer)
+def _told(response: Response) -> tuple[bool, str]:
+    return response.is_success, str(response)
 
 
 def with_wrong_secret(account: Account) -> Account:
@@ -109,20 +109,20 @@ def with_wrong_secret(account: Account) -> Account:
 
 async def wrong_secret_refused(storage: Storage) -> Judgement:
     await storage.put(b"secret", CONTENT)
-    answers = {
+    responses = {
         signature: await storage.ask(b"GET", storage.target(b"secret"), account=with_wrong_secret(account))
         for signature, account in storage.ways.items()
     }
-    why = ", ".join(f"{signature} {answer}" for signature, answer in answers.items())
-    return judge(not any(answer.is_success for answer in answers.values()), why)
+    why = ", ".join(f"{signature} {response}" for signature, response in responses.items())
+    return judge(not any(response.is_success for response in responses.values()), why)
 
 
 async def anonymous_refused(storage: Storage) -> Judgement:
     await storage.put(b"anonymous", CONTENT)
-    answer = await storage.ask(b"GET", storage.target(b"anonymous"), account=storage.account(SignatureVersion.NONE))
-    if answer.status >= 500:
-        return unclear(str(answer))
-    return judge(not answer.is_success, str(answer))
+    response = await storage.ask(b"GET", storage.target(b"anonymous"), account=storage.account(SignatureVersion.NONE))
+    if response.status >= 500:
+        return unclear(str(response))
+    return judge(not response.is_success, str(response))
 
 
 PROBES = (

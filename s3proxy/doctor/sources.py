@@ -11,7 +11,7 @@ from typing import Any
 
 from s3proxy.doctor import writes
 from s3proxy.doctor.conditions import LONG_AGO, OTHER_TAG
-from s3proxy.doctor.line import Answer
+from s3proxy.doctor.line import Response
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Judgement, Probe, judge, unclear
 from s3proxy.doctor.writes import Seen
@@ -38,11 +38,11 @@ class _Copy:
 
     operation: str
     word: bytes
-    act: Callable[[Storage, bytes, bytes, HeaderList], Coroutine[Any, Any, Answer]]
+    act: Callable[[Storage, bytes, bytes, HeaderList], Coroutine[Any, Any, Response]]
 
     async def run(
         self, storage: Storage, word: bytes, source: bytes, header: tuple[bytes, bytes] | None = None
-    ) -> tuple[Answer, bytes | None]:
+    ) -> tuple[Response, bytes | None]:
         """
         Copy a source to an object of its own; return the response, and what was copied: None for nothing.
 
@@ -50,8 +50,8 @@ class _Copy:
             word: The end of the raw key.
         """
         raw_key = b"%s-%s" % (self.word, word)
-        answer = await self.act(storage, raw_key, source, [] if header is None else [header])
-        return answer, await writes.stored(storage, raw_key)
+        response = await self.act(storage, raw_key, source, [] if header is None else [header])
+        return response, await writes.stored(storage, raw_key)
 
 
 _OBJECT = _Copy("CopyObject", b"copy", writes.copy)
@@ -76,18 +76,18 @@ async def _evaluates(copy: _Copy, storage: Storage) -> Judgement:
     """
     source = copy.word + b"-conditional"
     seen = await writes.store(storage, source, CONTENT)
-    answer, content = await copy.run(storage, b"plain", source)
+    response, content = await copy.run(storage, b"plain", source)
     if content is None:
-        return unclear(f"without a condition {answer.outcome}, and nothing is copied")
+        return unclear(f"without a condition {response.outcome}, and nothing is copied")
     told, is_right = [], True
     for name, value in _broken(seen).items():
         header = (f"x-amz-copy-source-{name}".encode(), value)
-        answer, content = await copy.run(storage, name.encode(), source, header)
-        is_right = is_right and content is None and answer.status == 412
-        told.append(f"{name} {'' if content is None else 'ignored, '}{answer.outcome}")
-    answer, content = await copy.run(storage, b"held", source, (b"x-amz-copy-source-if-match", seen.etag))
+        response, content = await copy.run(storage, name.encode(), source, header)
+        is_right = is_right and content is None and response.status == 412
+        told.append(f"{name} {'' if content is None else 'ignored, '}{response.outcome}")
+    response, content = await copy.run(storage, b"held", source, (b"x-amz-copy-source-if-match", seen.etag))
     if content is None:
-        told.append(f"if-match that holds {answer.outcome}")
+        told.append(f"if-match that holds {response.outcome}")
     return judge(is_right and content is not None, "; ".join(told))
 
 
@@ -100,15 +100,15 @@ async def _reads_percent(copy: _Copy, storage: Storage) -> Judgement:
     found = [await writes.stored(storage, key) for key in (SOURCE, DOUBLE_SOURCE)]
     if found != [CONTENT, OTHER_CONTENT]:
         return unclear("both keys are one object")
-    answer, content = await copy.run(storage, b"percent", SOURCE)
+    response, content = await copy.run(storage, b"percent", SOURCE)
     if content == CONTENT:
-        return judge(True, answer.outcome)
+        return judge(True, response.outcome)
     if content == OTHER_CONTENT:
-        return judge(False, f"{answer.outcome}, and another object is copied: it is decoded twice")
+        return judge(False, f"{response.outcome}, and another object is copied: it is decoded twice")
     plain, plain_content = await copy.run(storage, b"no-percent", DOUBLE_SOURCE)
     if plain_content is None:
         return unclear(f"without a percent sign {plain.outcome}, and nothing is copied")
-    return judge(False, f"{answer.outcome}, and it is not copied")
+    return judge(False, f"{response.outcome}, and it is not copied")
 
 
 _CONDITIONAL = "conditions on the source of {} are evaluated, with 412 if one does not hold"

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendRequest
 from s3proxy.configuration.options import Place
-from s3proxy.doctor.line import Answer, Line, ask
+from s3proxy.doctor.line import Line, Response, ask
 from s3proxy.profiles.profile import BackendKey, DateForm, Profile
 from s3proxy.resign.account import Account, SignatureVersion, payload_of
 from s3proxy.resign.head import backend_head
@@ -32,12 +32,12 @@ class Patience:
     How long to wait, in seconds.
 
     Attributes:
-        answer: Time for a response; an operation that copies may need all of it.
+        response: Time for a response; an operation that copies may need all of it.
         hold: How long a body is held just before its end.
         look: Times before the first and before the second look for a cut body.
     """
 
-    answer: float = 60.0
+    response: float = 60.0
     hold: float = 0.5
     look: tuple[float, ...] = (0.2, 1.5)
 
@@ -188,7 +188,7 @@ class Storage:
         payload: bytes | None = None,
         account: Account | None = None,
         connection: BackendConnection | None = None,
-    ) -> Answer:
+    ) -> Response:
         """
         Send a request on a new connection, unless one is given; return the whole response.
 
@@ -205,20 +205,20 @@ class Storage:
 
     async def send(
         self, method: bytes, head: bytes, content: bytes = b"", connection: BackendConnection | None = None
-    ) -> Answer:
+    ) -> Response:
         """
         Send a head unchanged, and a body after it; return the whole response.
 
         Raises:
             BackendError: There was no response, or not all of it.
         """
-        request = BackendRequest(method, head, content, first_byte_time=self.patience.answer)
+        request = BackendRequest(method, head, content, first_byte_time=self.patience.response)
         if connection is not None:
             return await ask(connection, request)
         async with self.line.open() as own:
             return await ask(own, request)
 
-    async def put(self, raw_key: bytes, content: bytes, headers: HeaderList | None = None, **more: Any) -> Answer:
+    async def put(self, raw_key: bytes, content: bytes, headers: HeaderList | None = None, **more: Any) -> Response:
         """
         Store an object below the prefix.
 
@@ -227,7 +227,7 @@ class Storage:
         """
         return await self.ask(b"PUT", self.target(raw_key), headers, content, **more)
 
-    async def get(self, raw_key: bytes, headers: HeaderList | None = None) -> Answer:
+    async def get(self, raw_key: bytes, headers: HeaderList | None = None) -> Response:
         """
         Fetch an object below the prefix.
 
@@ -255,7 +255,7 @@ class Storage:
 
     async def complete_upload(
         self, raw_key: bytes, upload: bytes, etag: str, headers: HeaderList | None = None
-    ) -> Answer:
+    ) -> Response:
         """
         Complete an upload whose only part has this ETag.
 
@@ -294,12 +294,12 @@ class Storage:
         entries: list[tuple[str, ...]] = []
         page = query
         while True:
-            answer = await self.ask(b"GET", self.bucket_target(page))
-            if not answer.is_success or b"<IsTruncated>" not in answer.content:
-                raise Unclear(f"{page.decode()}: {answer}")
-            found = list(zip(*(answer.elements(name) for name in elements), strict=False))
+            response = await self.ask(b"GET", self.bucket_target(page))
+            if not response.is_success or b"<IsTruncated>" not in response.content:
+                raise Unclear(f"{page.decode()}: {response}")
+            found = list(zip(*(response.elements(name) for name in elements), strict=False))
             # A storage system that ignores the marker would return the same page forever.
-            if answer.element("IsTruncated") != "true" or not found or found[-1] in entries:
+            if response.element("IsTruncated") != "true" or not found or found[-1] in entries:
                 return [*entries, *(entry for entry in found if entry not in entries)]
             entries += found
             if len(entries) > MAX_ENTRIES:

@@ -62,7 +62,7 @@ async def _listen(storage: Storage, method: bytes, target: bytes, headers: Heade
         raise Unclear(f"no response: {error}") from None
     try:
         listening.transport.write(head)
-        until = line.reactor.seconds() + storage.patience.answer
+        until = line.reactor.seconds() + storage.patience.response
         while listening.final() is None and not listening.is_over and line.reactor.seconds() < until:
             await line.pause(0.02)
         await line.pause(storage.patience.look[0])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from s3proxy.doctor import writes
-from s3proxy.doctor.line import Answer
+from s3proxy.doctor.line import Response
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Judgement, Probe, judge, unclear
 from s3proxy.resign.head import content_md5
@@ -79,25 +79,25 @@ def _query(operation: Operation) -> bytes:
     return b"&".join(name if name in VALUELESS_NAMES else name + b"=1" for name in names)
 
 
-def _judge(operation: Operation, answer: Answer, is_ignored: bool, told: str = "") -> Judgement:
+def _judge(operation: Operation, response: Response, is_ignored: bool, told: str = "") -> Judgement:
     if is_ignored:
-        return judge(False, f"{answer}, as {_taken_for(operation)}{told}")
+        return judge(False, f"{response}, as {_taken_for(operation)}{told}")
     # The refusal may be about the signature or a right, and a failure about anything.
-    if answer.status == 403 or (answer.status >= 500 and answer.status != 501):
-        return unclear(str(answer))
-    return judge(True, str(answer))
+    if response.status == 403 or (response.status >= 500 and response.status != 501):
+        return unclear(str(response))
+    return judge(True, str(response))
 
 
 async def _lists(operation: Operation, storage: Storage) -> Judgement:
-    answer = await storage.ask(b"GET", storage.bucket_target(_query(operation)))
-    return _judge(operation, answer, answer.is_success and b"ListBucketResult" in answer.content)
+    response = await storage.ask(b"GET", storage.bucket_target(_query(operation)))
+    return _judge(operation, response, response.is_success and b"ListBucketResult" in response.content)
 
 
 async def _reads(operation: Operation, storage: Storage) -> Judgement:
     raw_key = subresource_name(operation).encode()
     await storage.put(raw_key, CONTENT)
-    answer = await storage.ask(b"GET", storage.target(raw_key, _query(operation)))
-    return _judge(operation, answer, answer.is_success and answer.content == CONTENT)
+    response = await storage.ask(b"GET", storage.target(raw_key, _query(operation)))
+    return _judge(operation, response, response.is_success and response.content == CONTENT)
 
 
 async def _writes(operation: Operation, storage: Storage) -> Judgement:
@@ -106,10 +106,10 @@ async def _writes(operation: Operation, storage: Storage) -> Judgement:
     is_put = operation.method == b"PUT"
     headers: HeaderList = [(b"Content-MD5", content_md5(DOCUMENT)), (b"Content-Type", b"application/xml")]
     target = storage.target(raw_key, _query(operation))
-    answer = await storage.ask(operation.method, target, headers if is_put else None, DOCUMENT if is_put else None)
+    response = await storage.ask(operation.method, target, headers if is_put else None, DOCUMENT if is_put else None)
     content = await writes.stored(storage, raw_key)
     left = "the object is gone" if content is None else f"the object has {len(content)} bytes"
-    return _judge(operation, answer, content != CONTENT, f": {left}")
+    return _judge(operation, response, content != CONTENT, f": {left}")
 
 
 def _probe(operation: Operation) -> Probe:

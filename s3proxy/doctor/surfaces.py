@@ -65,16 +65,16 @@ def _is_surface(segment: bytes) -> Examine:
 def _is_healthy(health: HealthRequest) -> Examine:
     async def examine(storage: Storage) -> Judgement:
         target = storage.service_path + health.path or b"/"
-        answer = await storage.ask(health.method, target, account=storage.account(SignatureVersion.NONE))
-        return judge(health.is_healthy(answer.status), str(answer))
+        response = await storage.ask(health.method, target, account=storage.account(SignatureVersion.NONE))
+        return judge(health.is_healthy(response.status), str(response))
 
     return examine
 
 
 def _calls_itself(server: bytes) -> Examine:
     async def examine(storage: Storage) -> Judgement:
-        answer = await storage.ask(b"GET", storage.service_target())
-        told = answer.fields.value(b"server") or b"none"
+        response = await storage.ask(b"GET", storage.service_target())
+        told = response.fields.value(b"server") or b"none"
         return judge(told.startswith(server), f"Server {told.decode('latin-1')}")
 
     return examine

@@ -94,7 +94,7 @@ async def _delete(storage: Storage, target: bytes) -> None:
 async def _remove_bucket(storage: Storage) -> list[str]:
     try:
         removed = await storage.ask(b"DELETE", storage.bucket_target())
-        answer = await storage.ask(b"HEAD", storage.bucket_target())
+        response = await storage.ask(b"HEAD", storage.bucket_target())
     except BackendError as error:
         return [f"possibly the bucket {storage.bucket}: {error.fault.name.lower()}"]
-    return [] if answer.status == 404 else [f"the bucket {storage.bucket}: DELETE {removed}, HEAD {answer}"]
+    return [] if response.status == 404 else [f"the bucket {storage.bucket}: DELETE {removed}, HEAD {response}"]

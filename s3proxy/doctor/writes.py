@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s3proxy.doctor.line import Answer
+from s3proxy.doctor.line import Response
 from s3proxy.doctor.storage import Storage, Unclear
 from s3proxy.resign.head import content_md5
 from s3proxy.s3.head import HeaderList
@@ -64,7 +64,7 @@ async def stored(storage: Storage, raw_key: bytes) -> bytes | None:
 
 async def upload(
     storage: Storage, raw_key: bytes, content: bytes, headers: HeaderList | None = None
-) -> tuple[Answer, Answer]:
+) -> tuple[Response, Response]:
     """
     Store an object with a multipart upload of one part; return the responses to the part and to the completion.
 
@@ -81,7 +81,7 @@ async def upload(
     return part, await storage.complete_upload(raw_key, query, etag, headers)
 
 
-async def copy(storage: Storage, raw_key: bytes, source: bytes, headers: HeaderList | None = None) -> Answer:
+async def copy(storage: Storage, raw_key: bytes, source: bytes, headers: HeaderList | None = None) -> Response:
     """
     Copy an object below the prefix; return the response.
 
@@ -94,7 +94,7 @@ async def copy(storage: Storage, raw_key: bytes, source: bytes, headers: HeaderL
     return await storage.ask(b"PUT", storage.target(raw_key), _copying(storage, source, headers), b"")
 
 
-async def copy_part(storage: Storage, raw_key: bytes, source: bytes, headers: HeaderList | None = None) -> Answer:
+async def copy_part(storage: Storage, raw_key: bytes, source: bytes, headers: HeaderList | None = None) -> Response:
     """
     Copy an object with a multipart upload of one part; return the response to the part.
 
@@ -120,7 +120,7 @@ def _copying(storage: Storage, source: bytes, headers: HeaderList | None) -> Hea
     return [(b"x-amz-copy-source", storage.source(source)), *(headers or [])]
 
 
-async def delete_listed(storage: Storage, raw_key: bytes, etag: bytes | None = None) -> Answer:
+async def delete_listed(storage: Storage, raw_key: bytes, etag: bytes | None = None) -> Response:
     """
     Delete an object with DeleteObjects; return the response.
 

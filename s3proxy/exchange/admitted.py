@@ -101,12 +101,12 @@ class Admitted:
         """
         return self._measuring is None and self.conditions is not None and self.conditions.checks_document
 
-    def know_measure(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
+    def know_measure(self, response: ResponseHead, document: bytes, now: datetime) -> None:
         """
         Judge the request by the response to `measuring`, and adapt the client's headers to the size of the object.
 
         Args:
-            answer: The head of that response.
+            response: The head of that response.
             document: The document of that response; empty if it has none.
 
         Raises:
@@ -114,9 +114,9 @@ class Admitted:
         """
         onward, mending = self.onward, self._measuring
         if mending is not None:
-            onward.passed = mending.measure(answer, onward.passed)
+            onward.passed = mending.measure(response, onward.passed)
         elif self.conditions is not None:
-            self.conditions.checked(answer, document, now)
+            self.conditions.checked(response, document, now)
 
     def release(self) -> None:
         """

@@ -15,27 +15,27 @@ from s3proxy.backend.relay import DocumentReader, LateDocument, ResponseRelay
 from s3proxy.backend.response import BackendResponse
 from s3proxy.exchange.admitted import Admitted
 from s3proxy.exchange.context import ProxyContext
-from s3proxy.exchange.editing import AnswerEditing, BlamesUsError
+from s3proxy.exchange.editing import BlamesUsError, ResponseEditing
 from s3proxy.exchange.machine import Event, EventReceiver, State
 from s3proxy.exchange.record import Record
 from s3proxy.frontend.forwarded import Origin
 from s3proxy.postobject.form import Form
-from s3proxy.postobject.upload import form_answer, form_fields
-from s3proxy.resign.answer import (
+from s3proxy.postobject.upload import form_fields, form_response
+from s3proxy.resign.error_documents import ERROR_ROOTS
+from s3proxy.resign.public_name import PublicName, add_region
+from s3proxy.resign.response import (
     JUDGED_STATUSES,
     MAX_SIZES,
-    AnswerUse,
-    answer_headers,
-    answer_use,
+    ResponseUse,
     edited_document,
     is_coded,
     may_fail_late,
     not_modified_headers,
     read_content,
     read_headers,
+    response_headers,
+    response_use,
 )
-from s3proxy.resign.error_documents import ERROR_ROOTS
-from s3proxy.resign.public_name import PublicName, add_region
 from s3proxy.s3.classification import is_head_bucket
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.errors import InternalError
@@ -64,11 +64,11 @@ class AnsweredRequest(Protocol):
 
     def make_head(self, status: int, reason: bytes, headers: HeaderList) -> bytes: ...
 
-    def write_answer(self, status: int, reason: bytes, headers: HeaderList, content: bytes = b"") -> None: ...
+    def write_response(self, status: int, reason: bytes, headers: HeaderList, content: bytes = b"") -> None: ...
 
-    def answer_from(self, producer: IPushProducer) -> None: ...
+    def respond_from(self, producer: IPushProducer) -> None: ...
 
-    def when_answer_sent(self, sent: Callable[[], None]) -> None: ...
+    def when_response_sent(self, sent: Callable[[], None]) -> None: ...
 
 
 class Answering:
@@ -117,7 +117,7 @@ class Answering:
         self._record = record
         self._exchange = exchange
         self._mending = admitted.mending
-        self._use = AnswerUse.RELAY
+        self._use = ResponseUse.RELAY
         self._response: BackendResponse | None = None
         self._unexplained: BackendResponse | None = None
         self._reader: DocumentReader | None = None
@@ -134,7 +134,7 @@ class Answering:
         context, record, admitted = self._context, self._record, self._admitted
         self._take(response)
         record.answered_at = context.clock()
-        use = answer_use(
+        use = response_use(
             admitted.onward.head,
             response.head,
             names_backend=edited_document(admitted.operation),
@@ -142,10 +142,10 @@ class Answering:
         )
         if admitted.multipart is not None and response.request is None:
             # s3proxy made this response itself: nothing in it needs editing or mending.
-            use, self._mending = AnswerUse.RELAY, None
+            use, self._mending = ResponseUse.RELAY, None
             record.object_size = admitted.multipart.object_size
         if self._mending is not None:
-            use = self._mending.answer_use(response.head, use)
+            use = self._mending.response_use(response.head, use)
         self._use = use
         if response.head.status < 400 and self._exchange.state is State.SENDING:
             context.counts.committed_early += 1
@@ -157,11 +157,11 @@ class Answering:
             )
             record.cause = "backend_committed_early"
             self._exchange.receive(Event.ANSWERED_BELOW_400, InternalError())
-        elif use is AnswerUse.EXPLAIN:
+        elif use is ResponseUse.EXPLAIN:
             self._unexplained = response
-            self._exchange.receive(Event.ANSWER_UNEXPLAINED)
-        elif use is not AnswerUse.RELAY:
-            self._exchange.receive(Event.ANSWER_NEEDS_READING)
+            self._exchange.receive(Event.RESPONSE_UNEXPLAINED)
+        elif use is not ResponseUse.RELAY:
+            self._exchange.receive(Event.RESPONSE_NEEDS_READING)
         else:
             self._exchange.receive(Event.ANSWERED_BELOW_400 if response.head.status < 400 else Event.ANSWERED_FROM_400)
 
@@ -171,8 +171,8 @@ class Answering:
         """
         self._take(response)
         if response.head.status in JUDGED_STATUSES and response.head.content_length != 0:
-            self._use = AnswerUse.JUDGE
-            self._exchange.receive(Event.ANSWER_NEEDS_READING)
+            self._use = ResponseUse.JUDGE
+            self._exchange.receive(Event.RESPONSE_NEEDS_READING)
         else:
             self._exchange.receive(Event.ANSWERED_FROM_400)
 
@@ -184,14 +184,14 @@ class Answering:
         if response.head.status != 200:
             # The first page was a success, so this response does not refuse the request.
             raise InternalError
-        self._exchange.receive(Event.ANSWER_NEEDS_READING)
+        self._exchange.receive(Event.RESPONSE_NEEDS_READING)
 
     def _take(self, response: BackendResponse) -> None:
         self._response = response
-        self._record.answer = response.head
+        self._record.response = response.head
 
     @property
-    def _answer(self) -> BackendResponse:
+    def _arrived(self) -> BackendResponse:
         """
         The response that has arrived.
         """
@@ -205,12 +205,12 @@ class Answering:
         """
         Read the response's document, up to a maximum size.
         """
-        response = self._answer
+        response = self._arrived
         self._reader = reader = DocumentReader(
             MAX_SIZES[self._use], partial(self._exchange.guarded, self._read), self._hold_memory(response)
         )
         if self._may_begin_early(response.head):
-            began = partial(self._exchange.receive, Event.ANSWER_BEGAN)
+            began = partial(self._exchange.receive, Event.RESPONSE_BEGAN)
             reader.began = began
             self._early_deadline = deadline = Deadline(self._context.budgets.reactor, began)
             deadline.set(EARLY_TIME)
@@ -229,16 +229,16 @@ class Answering:
     def _no_memory(self) -> None:
         self._exchange.receive(Event.BACKEND_FAILED, self._record.error_of_budget())
 
-    def _may_begin_early(self, answer: ResponseHead) -> bool:
+    def _may_begin_early(self, response: ResponseHead) -> bool:
         """
         Return True if a backend may send the head of this response long before its document.
         """
         # A document with a content coding cannot be read before it is complete.
         return (
-            answer.status == 200
+            response.status == 200
             and self._admitted.operation.is_slow
-            and self._use in {AnswerUse.EDIT, AnswerUse.WATCH}
-            and not is_coded(answer)
+            and self._use in {ResponseUse.EDIT, ResponseUse.WATCH}
+            and not is_coded(response)
         )
 
     def _end_early_deadline(self) -> None:
@@ -258,24 +258,24 @@ class Answering:
             self._exchange.receive(Event.BACKEND_FAILED, self._record.error_of_backend(failure))
             return
         content = reader.document
-        document = read_content(content, self._answer.head, self._use, is_whole=reader.is_whole)
+        document = read_content(content, self._arrived.head, self._use, is_whole=reader.is_whole)
         try:
             self._document = self._editing().edit(document, is_whole=reader.is_whole)
         except BlamesUsError:
-            self._exchange.receive(Event.ANSWER_BLAMES_US, InternalError())
+            self._exchange.receive(Event.RESPONSE_BLAMES_US, InternalError())
             return
         if self._mending is not None and self._mending.following:
             self._admitted.onward.turn_page(self._mending.head)
             self._reader = self._document = None
             if memory is not None:
                 memory.count(-len(content))
-            self._exchange.receive(Event.ANSWER_CONTINUES)
+            self._exchange.receive(Event.RESPONSE_CONTINUES)
             return
-        self._exchange.receive(Event.ANSWER_ACQUITS_US)
+        self._exchange.receive(Event.RESPONSE_ACQUITS_US)
 
-    def _editing(self) -> AnswerEditing:
-        return AnswerEditing(
-            self._context, self._admitted, self._mending, self._record, self._answer, self._use, self.public_name()
+    def _editing(self) -> ResponseEditing:
+        return ResponseEditing(
+            self._context, self._admitted, self._mending, self._record, self._arrived, self._use, self.public_name()
         )
 
     # To the client
@@ -286,20 +286,20 @@ class Answering:
         """
         if self._unexplained is not None:
             # The response to GET was read only for its error code. The client gets the response to HEAD.
-            self._answer.abort()
+            self._arrived.abort()
             self._take(self._unexplained)
             self._reader = self._document = None
-        response, record = self._answer, self._record
+        response, record = self._arrived, self._record
         status, reason, headers = self._lines(response.head)
         record.status = status
         if self._form is not None and 200 <= response.head.status < 300:
-            self._answer_form(self._form, headers)
+            self._respond_to_form(self._form, headers)
             return
         document = self._document
         if document is not None:
             record.sent_size = len(document)
-            self._request.write_answer(status, reason, read_headers(headers), document)
-            self._exchange.receive(Event.ANSWER_ENDED)
+            self._request.write_response(status, reason, read_headers(headers), document)
+            self._exchange.receive(Event.RESPONSE_ENDED)
             return
         cut = self._mending.cut(response.head) if self._mending is not None else None
         is_chunked = self._frame(headers, status, response, cut)
@@ -311,7 +311,7 @@ class Answering:
                 content = content[cut[0] : cut[1]]
             record.sent_size = len(content)
             self._request.writer.writeSequence((head, content))
-            self._exchange.receive(Event.ANSWER_ENDED)
+            self._exchange.receive(Event.RESPONSE_ENDED)
             return
         self._begin_relay(head, is_chunked=is_chunked).start(self._reader, cut=cut)
 
@@ -322,28 +322,28 @@ class Answering:
         reader = self._reader
         assert reader is not None
         self._end_early_deadline()
-        self._record.status, reason, headers = self._lines(self._answer.head)
+        self._record.status, reason, headers = self._lines(self._arrived.head)
         headers = read_headers(headers)
         # The length of the document is unknown until it was edited.
         is_chunked = self._request.head.version != b"HTTP/1.0"
         if is_chunked:
             headers.append((b"Transfer-Encoding", b"chunked"))
         relay = self._begin_relay(self._request.make_head(self._record.status, reason, headers), is_chunked=is_chunked)
-        judged = ERROR_ROOTS if self._use is AnswerUse.WATCH else None
+        judged = ERROR_ROOTS if self._use is ResponseUse.WATCH else None
         relay.start(reader, document=LateDocument(relay, self._editing().edit_late, judged, MAX_SIZES[self._use]))
 
     def _begin_relay(self, head: bytes, *, is_chunked: bool) -> ResponseRelay:
         self._relay = relay = ResponseRelay(
-            self._answer, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
+            self._arrived, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
         )
-        self._request.answer_from(relay)
+        self._request.respond_from(relay)
         if self._admitted.ticket is not None:
             relay.pace = self._admitted.ticket.pace(relay.hold, relay.release)
         return relay
 
     def _relayed(self, failure: Failure | None) -> None:
         if failure is None:
-            self._exchange.receive(Event.ANSWER_ENDED)
+            self._exchange.receive(Event.RESPONSE_ENDED)
             return
         response = self._response
         self._exchange.receive(Event.BACKEND_FAILED, self._record.error_of_backend(failure))
@@ -351,22 +351,22 @@ class Answering:
             # If s3proxy failed to read the response, the backend still sends it.
             response.abort()
 
-    def _lines(self, answer: ResponseHead) -> tuple[int, bytes, HeaderList]:
+    def _lines(self, response: ResponseHead) -> tuple[int, bytes, HeaderList]:
         """
         Return status, reason and headers of a response as its client may see them, without the framing headers.
         """
-        status, reason, admitted = answer.status, answer.reason, self._admitted
+        status, reason, admitted = response.status, response.reason, self._admitted
         name = self.public_name()
         is_stored = status == 200 and admitted.plan.use is BodyUse.OBJECT
-        headers = answer_headers(answer, name, self._checksums() if is_stored else [])
-        if b"date" not in answer.fields:
+        headers = response_headers(response, name, self._checksums() if is_stored else [])
+        if b"date" not in response.fields:
             # Some SDKs set their clock by it (RFC 9110, section 6.6.1).
             headers.append((b"Date", format_rfc1123(self._context.wall_clock())))
         if is_head_bucket(admitted.onward.head, admitted.address) and status in {200, 403}:
             add_region(headers, name)
         if self._mending is not None:
-            status, reason, headers = self._mending.answer_head(answer, headers)
-            if status == 304 and answer.status != 304:
+            status, reason, headers = self._mending.response_head(response, headers)
+            if status == 304 and response.status != 304:
                 headers = not_modified_headers(headers)
         return status, reason, headers
 
@@ -388,21 +388,21 @@ class Answering:
             settings.host_id.encode(),
         )
 
-    def _answer_form(self, form: Form, passed: HeaderList) -> None:
+    def _respond_to_form(self, form: Form, passed: HeaderList) -> None:
         """
         Respond to a browser whose file is stored, as the form's fields say.
         """
-        response, request, address = self._answer, self._request, self._admitted.address
+        response, request, address = self._arrived, self._request, self._admitted.address
         # The response to s3proxy's PUT has no document, or none that a browser should see.
         response.abort()
         base = b"%s://%s%s" % (request.origin.scheme, request.head.host, request.head.raw_path.rstrip(b"/"))
         location = b"%s/%s" % (base, address.raw_key)
         etag = response.head.fields.value(b"etag") or b""
-        self._record.status, reason, headers, document = form_answer(form_fields(form), address, location, etag)
+        self._record.status, reason, headers, document = form_response(form_fields(form), address, location, etag)
         headers += [header for header in passed if header[0].lower() not in {b"content-type", b"location"}]
         self._record.sent_size = len(document)
-        request.write_answer(self._record.status, reason, headers, document)
-        self._exchange.receive(Event.ANSWER_ENDED)
+        request.write_response(self._record.status, reason, headers, document)
+        self._exchange.receive(Event.RESPONSE_ENDED)
 
     def _frame(self, headers: HeaderList, status: int, response: BackendResponse, cut: tuple[int, int] | None) -> bool:
         """
@@ -411,13 +411,13 @@ class Answering:
         Args:
             cut: The range of the body that the client gets; None for all of it.
         """
-        answer = response.head
+        head = response.head
         if response.body_length is not None:
             # In a response to HEAD, and in a backend's 304, Content-Length describes a body that is not sent.
             if cut is not None:
                 headers.append((b"Content-Length", b"%d" % (cut[1] - cut[0])))
-            elif answer.content_length is not None and answer.status != 204 and status in {answer.status, 200, 206}:
-                headers.append((b"Content-Length", b"%d" % answer.content_length))
+            elif head.content_length is not None and head.status != 204 and status in {head.status, 200, 206}:
+                headers.append((b"Content-Length", b"%d" % head.content_length))
             return False
         if self._request.head.version == b"HTTP/1.0":
             return False
@@ -445,7 +445,7 @@ class Answering:
         multipart = self._admitted.multipart
         if memory is not None and (self._reader is not None or (multipart is not None and multipart.is_list)):
             # The document is in memory until it was sent to the client.
-            self._request.when_answer_sent(memory.release)
+            self._request.when_response_sent(memory.release)
         elif memory is not None:
             memory.release()
         # These objects refer back to this one. Without the reference cycle, a request's memory is freed when it ends,

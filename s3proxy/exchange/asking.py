@@ -24,7 +24,7 @@ from s3proxy.exchange.record import Record
 from s3proxy.forwarding.besides import ask_versions, ask_why, delete_one
 from s3proxy.forwarding.deletions import DeletingEach, absent_as_deleted, read_whole
 from s3proxy.multipart.operations import MultipartRequest
-from s3proxy.resign.answer import MAX_EDITED_SIZE
+from s3proxy.resign.response import MAX_EDITED_SIZE
 from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.operation import BodyUse
@@ -143,18 +143,18 @@ class Asking:
         """
         Carry out a request of a multipart upload in the backend's place.
         """
-        answer = partial(multipart.answer, content, checksums, location)
-        self._ask(Deferred.fromCoroutine(self._list(answer)) if multipart.is_list else answer(), self._answered)
+        respond = partial(multipart.respond, content, checksums, location)
+        self._ask(Deferred.fromCoroutine(self._list(respond)) if multipart.is_list else respond(), self._answered)
 
-    async def _list(self, answer: Callable[[], Deferred[BackendResponse]]) -> BackendResponse:
+    async def _list(self, respond: Callable[[], Deferred[BackendResponse]]) -> BackendResponse:
         """
         Make a list within the memory budgets. It is in memory until the client has taken it.
         """
         memory = self._admitted.hold_memory(self._context.budgets)
         if memory is None:
-            return await answer()
+            return await respond()
         try:
-            return await memory.make(answer, lambda response: response.body_length or 0)
+            return await memory.make(respond, lambda response: response.body_length or 0)
         except Spent:
             raise self._record.error_of_budget() from None
 

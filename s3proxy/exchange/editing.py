@@ -9,9 +9,9 @@ from s3proxy.exchange.admitted import Admitted
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.record import Record
 from s3proxy.mending.mending import Mending
-from s3proxy.resign.answer import AnswerUse, edit_document
 from s3proxy.resign.error_documents import ERROR_ROOTS, blames_our_signature, error_code, public_error, read_error
 from s3proxy.resign.public_name import PublicName
+from s3proxy.resign.response import ResponseUse, edit_document
 from s3proxy.s3.errors import InternalError
 
 
@@ -21,7 +21,7 @@ class BlamesUsError(Exception):
     """
 
 
-class AnswerEditing:
+class ResponseEditing:
     """
     Edits the document of one response.
 
@@ -42,7 +42,7 @@ class AnswerEditing:
         mending: Mending | None,
         record: Record,
         response: BackendResponse,
-        use: AnswerUse,
+        use: ResponseUse,
         name: PublicName,
     ) -> None:
         self._context = context
@@ -66,9 +66,9 @@ class AnswerEditing:
         """
         use, mending, status = self._use, self._mending, self._response.head.status
         # A listing is not an error, and may be long.
-        is_result = use in {AnswerUse.CONVERT, AnswerUse.CHECK}
+        is_result = use in {ResponseUse.CONVERT, ResponseUse.CHECK}
         error = read_error(b"" if is_result else document, is_whole=is_whole)
-        is_error = use is AnswerUse.JUDGE or (use is AnswerUse.WATCH and error.root_name in ERROR_ROOTS)
+        is_error = use is ResponseUse.JUDGE or (use is ResponseUse.WATCH and error.root_name in ERROR_ROOTS)
         if not is_result and blames_our_signature(error):
             self._tell_of_our_signature(error_code(error))
             raise BlamesUsError
@@ -76,14 +76,14 @@ class AnswerEditing:
             # An error of S3 is never this large.
             self._response.abort()
             document, is_whole = b"", True
-        if not is_whole or (use is AnswerUse.WATCH and not is_error):
+        if not is_whole or (use is ResponseUse.WATCH and not is_error):
             return None
         if mending is not None:
             mended = mending.document(document, status)
             if mended is not document and is_error:
                 error = read_error(mended)
             document = mended
-        if use is AnswerUse.EDIT:
+        if use is ResponseUse.EDIT:
             document = edit_document(document, self._name, self._admitted.onward.completed_etag)
         elif is_error:
             document = public_error(error, self._name)

@@ -8,7 +8,7 @@ One request from its head to its end: each event is looked up in the state table
         ├── Transfer ── Receiving             the client's body
         │           ├── Asking                the backend's requests
         │           └── Answering             the client's response
-        │               └── AnswerEditing     its document
+        │               └── ResponseEditing     its document
         └── Record                            the access log, the counters, the log
 """
 
@@ -27,7 +27,7 @@ from s3proxy.exchange.machine import Action, Event, Machine, State
 from s3proxy.exchange.record import Record, RecordedRequest
 from s3proxy.exchange.transfer import ACTIONS as TRANSFER_ACTIONS
 from s3proxy.exchange.transfer import Transfer, TransferredRequest
-from s3proxy.resign.answer import origin_headers
+from s3proxy.resign.response import origin_headers
 from s3proxy.s3.classification import is_head_bucket
 from s3proxy.s3.errors import InternalError, S3Error
 from s3proxy.s3.head import HeaderList
@@ -56,7 +56,7 @@ class ExchangedRequest(TransferredRequest, FormRequest, RecordedRequest, Protoco
 
     def stop_body(self) -> None: ...
 
-    def finish_answer(self) -> None: ...
+    def finish_response(self) -> None: ...
 
     def abort(self) -> None: ...
 
@@ -204,10 +204,10 @@ class Exchange:
         headers = record.own_headers()
         if error.retry_after is not None:
             headers.append((b"Retry-After", b"%d" % error.retry_after))
-        answer = record.answer or record.measure
-        if answer is not None:
+        response = record.response or record.measure
+        if response is not None:
             # A page of another origin cannot read our error unless the backend's CORS headers allow it.
-            headers += origin_headers(answer)
+            headers += origin_headers(response)
         address = record.address
         if address is not None and (error.names_region or is_head_bucket(request.head, address)):
             headers.append((b"x-amz-bucket-region", self._context.settings.realm.regions[0]))
@@ -215,7 +215,7 @@ class Exchange:
         request.respond(error.status, error.code.encode(), headers, document)
 
     def _finish(self) -> None:
-        self._request.finish_answer()
+        self._request.finish_response()
 
     def _cut_client(self) -> None:
         self._request.abort()

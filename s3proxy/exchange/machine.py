@@ -84,19 +84,19 @@ class Event(IdentityEnum):
     "the backend's final head claims success, or redirects"
     ANSWERED_FROM_400 = auto()
     "the backend's final head refuses"
-    ANSWER_NEEDS_READING = auto()
+    RESPONSE_NEEDS_READING = auto()
     "the backend's final head has come, and its document must be read before the client may see it"
-    ANSWER_UNEXPLAINED = auto()
+    RESPONSE_UNEXPLAINED = auto()
     "a response to HEAD refuses, and has no document to say if the refusal is about our own signature"
-    ANSWER_BEGAN = auto()
+    RESPONSE_BEGAN = auto()
     "the backend still works; its final head may be relayed, with the white space that keeps the client waiting"
-    ANSWER_ACQUITS_US = auto()
+    RESPONSE_ACQUITS_US = auto()
     "the document may be relayed"
-    ANSWER_BLAMES_US = auto()
+    RESPONSE_BLAMES_US = auto()
     "the document says that our own signature or key was refused"
-    ANSWER_CONTINUES = auto()
+    RESPONSE_CONTINUES = auto()
     "the page of a listing has no entry for the client, and another page follows"
-    ANSWER_ENDED = auto()
+    RESPONSE_ENDED = auto()
     "the last byte of the response was handed to the client's socket"
     BACKEND_FAILED = auto()
     "the response will not arrive, or not completely"
@@ -131,7 +131,7 @@ class Action(IdentityEnum):
     "send a request for each object that a document names"
     STOP_BODY = auto()
     "stop reading the client's body"
-    READ_ANSWER = auto()
+    READ_RESPONSE = auto()
     "read the response's document, up to a maximum size"
     ASK_WHY = auto()
     "send a GET for the error document that a response to HEAD cannot have"
@@ -159,11 +159,11 @@ _E = Event
 _A = Action
 _IGNORE: tuple[Action, ...] = ()
 
-_ANSWERS: dict[Event, Step] = {
+_RESPONSES: dict[Event, Step] = {
     _E.ANSWERED_BELOW_400: (State.RELAYING, (_A.RELAY,)),
     _E.ANSWERED_FROM_400: (State.RELAYING, (_A.RELAY,)),
-    _E.ANSWER_NEEDS_READING: (State.JUDGING, (_A.READ_ANSWER,)),
-    _E.ANSWER_UNEXPLAINED: (State.EXPLAINING, (_A.ASK_WHY,)),
+    _E.RESPONSE_NEEDS_READING: (State.JUDGING, (_A.READ_RESPONSE,)),
+    _E.RESPONSE_UNEXPLAINED: (State.EXPLAINING, (_A.ASK_WHY,)),
 }
 """
 The steps after a response, once all bytes were verified.
@@ -212,34 +212,34 @@ _ROWS: dict[State, dict[Event, Step]] = {
         # The commit guard: success before the tail was released is false, or the backend commits short bodies.
         _E.ANSWERED_BELOW_400: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         _E.ANSWERED_FROM_400: (State.RELAYING, (_A.STOP_BODY, _A.RELAY)),
-        _E.ANSWER_NEEDS_READING: (State.JUDGING, (_A.STOP_BODY, _A.READ_ANSWER)),
+        _E.RESPONSE_NEEDS_READING: (State.JUDGING, (_A.STOP_BODY, _A.READ_RESPONSE)),
         _E.BACKEND_FAILED: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         _E.CLIENT_GONE: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RELEASE)),
     },
     State.MEASURING: {
         _E.MUST_MEASURE: (State.MEASURING, (_A.MEASURE,)),
         _E.MEASURED: (State.AWAITING, (_A.SEND,)),
-        **_ANSWERS,
+        **_RESPONSES,
         **_ENDS,
         # The response says that the client's request must not be sent. Nothing has failed.
         _E.REFUSED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
     },
-    State.DELETING: {**_ANSWERS, **_ENDS},
+    State.DELETING: {**_RESPONSES, **_ENDS},
     State.AWAITING: {
-        **_ANSWERS,
+        **_RESPONSES,
         _E.REFUSED_HERE: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         **_ENDS,
     },
-    State.EXPLAINING: {**_ANSWERS, **_ENDS},
+    State.EXPLAINING: {**_RESPONSES, **_ENDS},
     State.JUDGING: {
-        _E.ANSWER_BEGAN: (State.RELAYING, (_A.RELAY_EARLY,)),
-        _E.ANSWER_ACQUITS_US: (State.RELAYING, (_A.RELAY,)),
-        _E.ANSWER_CONTINUES: (State.AWAITING, (_A.ASK_ON,)),
-        _E.ANSWER_BLAMES_US: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
+        _E.RESPONSE_BEGAN: (State.RELAYING, (_A.RELAY_EARLY,)),
+        _E.RESPONSE_ACQUITS_US: (State.RELAYING, (_A.RELAY,)),
+        _E.RESPONSE_CONTINUES: (State.AWAITING, (_A.ASK_ON,)),
+        _E.RESPONSE_BLAMES_US: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         **_ENDS,
     },
     State.RELAYING: {
-        _E.ANSWER_ENDED: (State.ENDED, (_A.FINISH, _A.RELEASE)),
+        _E.RESPONSE_ENDED: (State.ENDED, (_A.FINISH, _A.RELEASE)),
         _E.BACKEND_FAILED: (State.ENDED, (_A.CUT_CLIENT, _A.RELEASE)),
         _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
     },

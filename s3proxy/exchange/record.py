@@ -61,7 +61,7 @@ class Record:
         verified_at: When the whole body was verified, by the proxy's clock.
         object_size: Bytes of the object, decoded.
         measure: The head of the response to the request that was sent before this one; None if there was none.
-        answer: The head of the backend's response.
+        response: The head of the backend's response.
         answered_at: When the backend's response began, by the proxy's clock.
         status: The status of the client's response; 0 before it.
         error_code: The S3 error code of the client's response; None if it is not an error.
@@ -75,7 +75,6 @@ class Record:
         "_context",
         "_request",
         "address",
-        "answer",
         "answered_at",
         "authenticated",
         "backend",
@@ -89,6 +88,7 @@ class Record:
         "passed_once",
         "received_at",
         "request_id",
+        "response",
         "sent_size",
         "status",
         "verified_at",
@@ -109,7 +109,7 @@ class Record:
         self.verified_at: float | None = None
         self.object_size: int | None = None
         self.measure: ResponseHead | None = None
-        self.answer: ResponseHead | None = None
+        self.response: ResponseHead | None = None
         self.answered_at: float | None = None
         self.status = 0
         self.error_code: str | None = None
@@ -270,5 +270,5 @@ class Record:
             cipher_suite=cipher_suite,
             tls_version=tls_version,
             backend=self.backend_name if self.is_asked else None,
-            backend_request_id=self.answer.fields.value(b"x-amz-request-id") if self.answer is not None else None,
+            backend_request_id=self.response.fields.value(b"x-amz-request-id") if self.response is not None else None,
         )

@@ -166,7 +166,7 @@ class Transfer:
 
     # The backend's response
 
-    def read_answer(self) -> None:
+    def read_response(self) -> None:
         self._answering.read()
 
     def ask_why(self) -> None:
@@ -203,7 +203,7 @@ ACTIONS: dict[Action, Callable[[Transfer], None]] = {
     Action.MEASURE: Transfer.measure,
     Action.DELETE_EACH: Transfer.delete_each,
     Action.ABORT_BACKEND: Transfer.abort_backend,
-    Action.READ_ANSWER: Transfer.read_answer,
+    Action.READ_RESPONSE: Transfer.read_response,
     Action.ASK_WHY: Transfer.ask_why,
     Action.ASK_ON: Transfer.ask_on,
     Action.RELAY: Transfer.relay,

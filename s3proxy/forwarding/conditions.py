@@ -93,12 +93,12 @@ class Conditions:
         target = backend_target(head, address, onward.backend.account.profile, names)
         return onward.asking(b"HEAD", passed, now, target)
 
-    def checked(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
+    def checked(self, response: ResponseHead, document: bytes, now: datetime) -> None:
         """
         Judge the condition that the last request of `checking` was for.
 
         Args:
-            answer: The head of the response to that request.
+            response: The head of the response to that request.
             document: The document of that response; empty if `checks_document` is false, or if it could not be read.
 
         Raises:
@@ -110,14 +110,14 @@ class Conditions:
         """
         onward = self._onward
         if self._checks_source:
-            check_source(onward.head.fields, answer, self._source().key, now, self._restrictions.max_copy_size)
+            check_source(onward.head.fields, response, self._source().key, now, self._restrictions.max_copy_size)
             self._checks_source = False
             return
         if self._versions is not None:
-            self._versions.read(answer, document)
+            self._versions.read(response, document)
             self._check_versions(self._versions)
             return
-        check_write(onward.head.fields, answer, self._checked, onward.address.key)
+        check_write(onward.head.fields, response, self._checked, onward.address.key)
         onward.passed = [header for header in onward.passed if header[0].lower() not in self._checked]
         self._checked = frozenset()
 

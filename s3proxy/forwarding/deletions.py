@@ -20,12 +20,12 @@ from s3proxy.mending.deletions import (
     Deletion,
     Deletions,
     Outcome,
-    answers_all,
-    judge_answer,
+    is_response_to_all,
+    judge_response,
     result_document,
 )
 from s3proxy.mending.versions import KeyVersions
-from s3proxy.resign.answer import MAX_EDITED_SIZE, MAX_JUDGED_SIZE
+from s3proxy.resign.response import MAX_EDITED_SIZE, MAX_JUDGED_SIZE
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import ResponseHead, index_headers
 
@@ -41,7 +41,7 @@ Faults after which no further object is tried: each attempt could take as long a
 """
 
 
-class _AnswerToAllError(Exception):
+class _ResponseToAllError(Exception):
     """
     One response is the response to the whole request. The other responses are not awaited.
     """
@@ -117,7 +117,7 @@ class DeletingEach:
         self._last: list[tuple[int, Deletion]] = []
         self._is_last = False
         self._is_answered = False
-        self._answer_to_all: BackendResponse | None = None
+        self._response_to_all: BackendResponse | None = None
         self._error: BackendError | None = None
 
     def start(self) -> Deferred[BackendResponse]:
@@ -136,9 +136,9 @@ class DeletingEach:
             self._left, self._is_last = iter(self._last), True
             await self._delete_all()
         except FirstError as first:
-            if self._answer_to_all is None:
+            if self._response_to_all is None:
                 first.subFailure.raiseException()
-            return self._answer_to_all
+            return self._response_to_all
         if self._error is not None:
             if not self._is_answered:
                 raise self._error
@@ -192,12 +192,12 @@ class DeletingEach:
                 self._begin_no_more()
             return NOT_ANSWERED
         self._is_answered = True
-        document = await read_answer(response, self._held)
-        if answers_all(response.head, document):
+        document = await read_response(response, self._held)
+        if is_response_to_all(response.head, document):
             self._begin_no_more()
-            self._answer_to_all = own_response(response.head, document)
-            raise _AnswerToAllError
-        return judge_answer(response.head, document, self._codes, writes_own_errors=self._writes_own_errors)
+            self._response_to_all = own_response(response.head, document)
+            raise _ResponseToAllError
+        return judge_response(response.head, document, self._codes, writes_own_errors=self._writes_own_errors)
 
     async def _check(self, deletion: Deletion, list_versions: Callable[[KeyVersions], BackendRequest]) -> None:
         """
@@ -214,7 +214,7 @@ class DeletingEach:
         try:
             while asked.versions.has_more:
                 response = await self._send(list_versions(asked.versions))
-                document = await read_answer(response, self._held, MAX_EDITED_SIZE)
+                document = await read_response(response, self._held, MAX_EDITED_SIZE)
                 asked.versions.read(response.head, document)
         finally:
             asked.lock.release()
@@ -223,7 +223,7 @@ class DeletingEach:
         asked.versions.check_deletion(version_id, asked.deleted)
 
 
-def read_answer(
+def read_response(
     response: BackendResponse, held: Callable[[int], None] | None = None, max_size: int = MAX_JUDGED_SIZE
 ) -> Deferred[bytes]:
     """
@@ -257,10 +257,10 @@ def read_whole(
     response: BackendResponse, max_size: int, held: Callable[[int], None] | None
 ) -> Deferred[BackendResponse]:
     """
-    Return a response whose whole document has arrived, as `read_answer` returns it.
+    Return a response whose whole document has arrived, as `read_response` returns it.
     """
     head = response.head
-    return read_answer(response, held, max_size).addCallback(lambda document: own_response(head, document))
+    return read_response(response, held, max_size).addCallback(lambda document: own_response(head, document))
 
 
 def absent_as_deleted(
@@ -277,11 +277,11 @@ def absent_as_deleted(
         return response
 
     def judged(document: bytes) -> BackendResponse:
-        if judge_answer(head, document, codes) != GONE:
+        if judge_response(head, document, codes) != GONE:
             return own_response(head, document)
         return own_response(ResponseHead(b"HTTP/1.1", 204, b"No Content", [], index_headers([])), b"")
 
-    return read_answer(response).addCallback(judged)
+    return read_response(response).addCallback(judged)
 
 
 def own_response(head: ResponseHead, document: bytes) -> BackendResponse:

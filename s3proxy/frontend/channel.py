@@ -8,7 +8,7 @@ and what it sends is dropped. In CLOSED the connection only waits for its end.
 
 Other modules do the parts, one for each question: `incoming_head` and `incoming_body` parse what arrives, `hold`
 decides whether the client is read, `deadlines` how long s3proxy waits for it, `hangup` whether it left while it was not
-read, and `answers` writes the response and closes the connection. Only this module has the state and the order of the
+read, and `answering` writes the response and closes the connection. Only this module has the state and the order of the
 steps.
 
 In each state something ends the connection, whatever the client does: a deadline, or the exchange of the request that
@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from s3proxy.frontend.admission import MIN_EVICTION_AGE, BoundingSite
-from s3proxy.frontend.answers import MIN_CLOSE_TIME, AnsweringChannel, refusal
+from s3proxy.frontend.answering import MIN_CLOSE_TIME, AnsweringChannel, refusal
 from s3proxy.frontend.application import ClientRequest, ResourceSite, make_request
 from s3proxy.frontend.deadlines import ClientDeadlines
 from s3proxy.frontend.forwarded import UNKNOWN, Origin
@@ -118,7 +118,7 @@ class S3Channel(AnsweringChannel):
         self.deadlines.wait(self.times.head)
         self._head_began = False
         self._has_served = False
-        self.start_answers()
+        self.start_responses()
         peer = self.peer if self.peer is not None else self.transport.getPeer()
         host = str(getattr(peer, "host", UNKNOWN))
         self.origin = Origin(host, b"https" if self.is_tls else b"http")
@@ -290,7 +290,7 @@ class S3Channel(AnsweringChannel):
         if self.holds.reasons:
             self.holds.release(Hold.UNJUDGED)
 
-    def answer_begins(self) -> bool:
+    def response_begins(self) -> bool:
         if self.holds.reasons:
             self.holds.release(Hold.UNJUDGED)
         if self.site.is_draining or self._client_ended:
@@ -469,7 +469,7 @@ class S3Channel(AnsweringChannel):
         self.body = NO_BODY
         self.holds.count_pause()
         self.deadlines.cancel()
-        self.tell_answer_sent()
+        self.tell_response_sent()
         if self.site.limit is not None:
             self.site.limit.lost(self)
         self.writer.detach()

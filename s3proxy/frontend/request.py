@@ -50,9 +50,9 @@ class RequestChannel(Protocol):
 
     def body_wanted(self) -> None: ...
 
-    def answer_begins(self) -> bool: ...
+    def response_begins(self) -> bool: ...
 
-    def when_answer_sent(self, sent: Callable[[], None]) -> None: ...
+    def when_response_sent(self, sent: Callable[[], None]) -> None: ...
 
     def registerProducer(self, producer: Any, streaming: bool) -> Any: ...
 
@@ -278,10 +278,10 @@ class StreamedRequest:
         """
         Send a whole response. `Content-Length` is added, and `Connection` if needed.
         """
-        self.write_answer(status, reason, headers, content)
-        self.finish_answer()
+        self.write_response(status, reason, headers, content)
+        self.finish_response()
 
-    def write_answer(
+    def write_response(
         self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]], content: bytes = b""
     ) -> None:
         """
@@ -301,7 +301,7 @@ class StreamedRequest:
         """
         lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
         lines += [b"%s: %s\r\n" % header for header in headers]
-        if not self.channel.answer_begins():
+        if not self.channel.response_begins():
             lines.append(b"Connection: close\r\n")
         lines.append(b"\r\n")
         return b"".join(lines)
@@ -320,20 +320,20 @@ class StreamedRequest:
         """
         return self.channel.transport
 
-    def answer_from(self, producer: IPushProducer) -> None:
+    def respond_from(self, producer: IPushProducer) -> None:
         """
         Pause and resume a producer of the response at the client's pace.
         """
         self.channel.registerProducer(producer, True)
         self._has_producer = True
 
-    def when_answer_sent(self, sent: Callable[[], None]) -> None:
+    def when_response_sent(self, sent: Callable[[], None]) -> None:
         """
         Call a function once the client's socket has taken the whole response, or the connection is lost.
         """
-        self.channel.when_answer_sent(sent)
+        self.channel.when_response_sent(sent)
 
-    def finish_answer(self) -> None:
+    def finish_response(self) -> None:
         """
         End the response: all of it was written.
         """

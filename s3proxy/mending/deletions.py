@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from s3proxy.mending.results import is_fault
-from s3proxy.resign.answer import JUDGED_STATUSES
 from s3proxy.resign.error_documents import blames_our_signature, error_code, error_message, read_error, translate_error
 from s3proxy.resign.error_forms import standard_error
+from s3proxy.resign.response import JUDGED_STATUSES
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import InternalError, MalformedXML, S3Error
@@ -152,8 +152,8 @@ def _text(element: Element) -> str:
     return element.text or ""
 
 
-def judge_answer(
-    answer: ResponseHead,
+def judge_response(
+    response: ResponseHead,
     document: bytes,
     codes: Mapping[bytes, tuple[bytes, bytes]],
     *,
@@ -167,22 +167,22 @@ def judge_answer(
         codes: The profile's error codes, in the form for `translate_error`.
         writes_own_errors: The profile's option: its errors are not S3's, and may contain names of its classes.
     """
-    if 200 <= answer.status < 300:
+    if 200 <= response.status < 300:
         if is_fault(document):
             return NOT_ANSWERED
-        if answer.fields.value(b"x-amz-delete-marker") != b"true":
+        if response.fields.value(b"x-amz-delete-marker") != b"true":
             return GONE
-        return Outcome(marker=(answer.fields.value(b"x-amz-version-id") or b"").decode("utf-8", "replace"))
-    error = read_error(translate_error(document, codes, answer.status, is_about_object=True))
+        return Outcome(marker=(response.fields.value(b"x-amz-version-id") or b"").decode("utf-8", "replace"))
+    error = read_error(translate_error(document, codes, response.status, is_about_object=True))
     code = error_code(error)
-    if code == b"NoSuchKey" and answer.status == 404:
+    if code == b"NoSuchKey" and response.status == 404:
         return GONE
     if writes_own_errors:
-        if answer.status < 400 or (answer.status == 404 and code is None):
+        if response.status < 400 or (response.status == 404 and code is None):
             # The response may not come from the backend at all: it does not show that the object is gone.
             return NOT_ANSWERED
         try:
-            error = read_error(standard_error(document, codes, answer.status, is_about_object=True))
+            error = read_error(standard_error(document, codes, response.status, is_about_object=True))
         except InternalError:
             return NOT_ANSWERED
         code = error_code(error)
@@ -191,14 +191,14 @@ def judge_answer(
     return Outcome(code.decode("ascii"), error_message(error)[:MAX_MESSAGE_SIZE])
 
 
-def answers_all(answer: ResponseHead, document: bytes) -> bool:
+def is_response_to_all(response: ResponseHead, document: bytes) -> bool:
     """
     Return True if the response to one DELETE is the response to the whole request: the bucket does not exist, or the
     signature of s3proxy was refused.
     """
-    if answer.status == 404:
+    if response.status == 404:
         return error_code(read_error(document)) == b"NoSuchBucket"
-    return answer.status in JUDGED_STATUSES and blames_our_signature(read_error(document))
+    return response.status in JUDGED_STATUSES and blames_our_signature(read_error(document))
 
 
 def result_document(deletions: Deletions, outcomes: Iterable[Outcome]) -> bytes:

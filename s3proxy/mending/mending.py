@@ -28,8 +28,8 @@ from s3proxy.mending.results import (
     with_prefix,
 )
 from s3proxy.profiles.profile import Profile
-from s3proxy.resign.answer import AnswerUse
 from s3proxy.resign.error_forms import standard_error
+from s3proxy.resign.response import ResponseUse
 from s3proxy.resign.target import with_query, written_copy_source
 from s3proxy.s3.address import Address
 from s3proxy.s3.elements import read_elements
@@ -163,7 +163,7 @@ class Mending:
         if profile.mends_reads:
             self.must_measure = self.must_measure or needs_measuring(head, operation)
             passed = plain_read_headers(head, passed)
-        if profile.overrides_answers:
+        if profile.overrides_responses:
             head, self._overrides = split_overrides(head)
             if self._overrides and is_anonymous:
                 # Otherwise anyone could serve any public file as a web page.
@@ -194,12 +194,12 @@ class Mending:
         """
         return self._is_located_here or (self._listing is not None and self._listing.is_v2)
 
-    def measure(self, answer: ResponseHead, passed: HeaderList) -> HeaderList:
+    def measure(self, response: ResponseHead, passed: HeaderList) -> HeaderList:
         """
         Apply the client's range and conditions to an object; return the headers to request it with.
 
         Args:
-            answer: The response to HEAD.
+            response: The response to HEAD.
             passed: The headers that were sent with the HEAD.
 
         Raises:
@@ -208,14 +208,14 @@ class Mending:
         """
         self.must_measure = False
         limits = self._profile.range_limits
-        self._measured = plan_read(self.head, answer, limits, is_first_part=self._is_first_part)
+        self._measured = plan_read(self.head, response, limits, is_first_part=self._is_first_part)
         return self._measured.headers(passed)
 
     @property
     def is_answered(self) -> bool:
         return self._measured is not None and (self._measured.is_unchanged or self.head.method == b"HEAD")
 
-    def answer_use(self, answer: ResponseHead, use: AnswerUse) -> AnswerUse:
+    def response_use(self, response: ResponseHead, use: ResponseUse) -> ResponseUse:
         """
         Return what must be done with the document of a response.
 
@@ -227,22 +227,22 @@ class Mending:
             DisbelievedError: The response claims success, but fails a check.
         """
         if self._measured is not None:
-            self._measured.check(answer)
-        if (self._listing is not None or self._page is not None) and answer.status == 200:
-            return AnswerUse.CONVERT
-        if self._profile.checks_results and answer.status < 300:
-            return self._use_of_success(answer, use)
-        if self.replaces_error(answer.status) and self.head.method != b"HEAD":
-            return AnswerUse.JUDGE
+            self._measured.check(response)
+        if (self._listing is not None or self._page is not None) and response.status == 200:
+            return ResponseUse.CONVERT
+        if self._profile.checks_results and response.status < 300:
+            return self._use_of_success(response, use)
+        if self.replaces_error(response.status) and self.head.method != b"HEAD":
+            return ResponseUse.JUDGE
         return use
 
-    def _use_of_success(self, answer: ResponseHead, use: AnswerUse) -> AnswerUse:
-        check_head(self._operation, answer, self.md5)
-        is_read_anyhow = use not in {AnswerUse.RELAY, AnswerUse.WATCH}
+    def _use_of_success(self, response: ResponseHead, use: ResponseUse) -> ResponseUse:
+        check_head(self._operation, response, self.md5)
+        is_read_anyhow = use not in {ResponseUse.RELAY, ResponseUse.WATCH}
         if is_read_anyhow or self.head.method in {b"HEAD", b"OPTIONS"} or self._operation is GET_OBJECT:
             return use
-        is_empty = answer.content_length == 0 or answer.status == 204
-        return use if is_empty and not has_document(self._operation) else AnswerUse.CHECK
+        is_empty = response.content_length == 0 or response.status == 204
+        return use if is_empty and not has_document(self._operation) else ResponseUse.CHECK
 
     def replaces_error(self, status: int) -> bool:
         """
@@ -260,26 +260,26 @@ class Mending:
     def _is_document(self, status: int) -> bool:
         return status < 300 and self._operation is not GET_OBJECT and self.head.method != b"HEAD"
 
-    def cut(self, answer: ResponseHead) -> tuple[int, int] | None:
+    def cut(self, response: ResponseHead) -> tuple[int, int] | None:
         """
         Return the first byte of the response's body that the client gets, and the one after the last; None for the
         whole body.
         """
-        return self._measured.cut(answer) if self._measured is not None else None
+        return self._measured.cut(response) if self._measured is not None else None
 
-    def is_range(self, answer: ResponseHead) -> bool:
+    def is_range(self, response: ResponseHead) -> bool:
         """
         Return True if the body of a response is only the range that was requested: Walrus 4 sends it with status 200.
         """
-        return self._measured is not None and self._measured.is_range(answer)
+        return self._measured is not None and self._measured.is_range(response)
 
-    def answer_head(self, answer: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
+    def response_head(self, response: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
         """
         Return the status, reason and headers for the client.
         """
-        status, reason = answer.status, answer.reason
+        status, reason = response.status, response.reason
         if self._measured is not None:
-            status, reason, headers = self._measured.mend(answer, headers)
+            status, reason, headers = self._measured.mend(response, headers)
         if self._overrides and status in {200, 206}:
             headers = override(headers, self._overrides)
         if self._profile.checks_results:

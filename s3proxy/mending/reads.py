@@ -92,47 +92,47 @@ class MeasuredRead:
             return passed
         return [*passed, (b"Range", b"bytes=%d-%d" % (self.span[0], self.span[1] - 1))]
 
-    def cut(self, answer: ResponseHead) -> tuple[int, int] | None:
+    def cut(self, response: ResponseHead) -> tuple[int, int] | None:
         """
         Return the part of a response that the client gets, if the response has the whole object; None if the client
         gets all of it.
         """
-        if self.span is None or not self.is_whole or answer.status not in {200, 206} or self.span == (0, self.size):
+        if self.span is None or not self.is_whole or response.status not in {200, 206} or self.span == (0, self.size):
             return None
         return self.span
 
-    def is_range(self, answer: ResponseHead) -> bool:
+    def is_range(self, response: ResponseHead) -> bool:
         """
         Return True if a response has only the range that was requested, whatever its status is.
         """
-        return self.span is not None and not self.is_whole and answer.content_length == self.span[1] - self.span[0]
+        return self.span is not None and not self.is_whole and response.content_length == self.span[1] - self.span[0]
 
-    def check(self, answer: ResponseHead) -> None:
+    def check(self, response: ResponseHead) -> None:
         """
         Refuse a response of another object than the one that was measured.
 
         Raises:
             InternalError: The object was replaced after the HEAD. The client repeats its request.
         """
-        if self.size is None or answer.status not in {200, 206}:
+        if self.size is None or response.status not in {200, 206}:
             return
         lengths = {self.size}
         if self.span is not None and not self.is_whole:
             lengths.add(self.span[1] - self.span[0])
-        if answer.content_length not in lengths or _bare_tag(answer.fields) != _bare(self.etag):
+        if response.content_length not in lengths or _bare_tag(response.fields) != _bare(self.etag):
             raise InternalError
 
-    def mend(self, answer: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
+    def mend(self, response: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
         """
         Return the status, reason and headers for the client.
         """
-        if self.size is None or answer.status not in {200, 206}:
-            return answer.status, answer.reason, headers
+        if self.size is None or response.status not in {200, 206}:
+            return response.status, response.reason, headers
         if self.is_unchanged:
             return 304, b"Not Modified", [item for item in headers if not item[0].lower().startswith(_NOT_OF_304)]
         headers = [header for header in headers if header[0].lower() != b"content-range"]
         # The response may have the whole object although a part was requested.
-        if self.span is None or not (self.is_whole or self.is_range(answer)):
+        if self.span is None or not (self.is_whole or self.is_range(response)):
             return 200, b"OK", headers
         headers.append((b"Content-Range", b"bytes %d-%d/%d" % (self.span[0], self.span[1] - 1, self.size)))
         return 206, b"Partial Content", headers

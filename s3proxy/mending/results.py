@@ -101,7 +101,7 @@ class DisbelievedError(InternalError):
         self.reason = reason
 
 
-def check_head(operation: Operation, answer: ResponseHead, md5: bytes | None) -> None:
+def check_head(operation: Operation, response: ResponseHead, md5: bytes | None) -> None:
     """
     Check the head of a success.
 
@@ -113,21 +113,21 @@ def check_head(operation: Operation, answer: ResponseHead, md5: bytes | None) ->
             response to a read of an object looks like a document of the service. Or the response to a HEAD of a bucket
             declares a document, which is an error document.
     """
-    etag = (answer.fields.value(b"etag") or b"").strip(b'"')
+    etag = (response.fields.value(b"etag") or b"").strip(b'"')
     if operation in _WRITES:
         if not etag:
             raise DisbelievedError("etag")
         if md5 is not None and _MD5.fullmatch(etag.lower()) and etag.lower() != md5:
             raise DisbelievedError("md5")
-    elif operation in _READS and not etag and b"last-modified" not in answer.fields and _is_xml(answer):
+    elif operation in _READS and not etag and b"last-modified" not in response.fields and _is_xml(response):
         # An object always has an entity tag and a Last-Modified.
         raise DisbelievedError("etag")
-    elif operation is HEAD_BUCKET and answer.content_length and _is_xml(answer):
+    elif operation is HEAD_BUCKET and response.content_length and _is_xml(response):
         raise DisbelievedError("document")
 
 
-def _is_xml(answer: ResponseHead) -> bool:
-    return b"xml" in (answer.fields.value(b"content-type") or b"").lower()
+def _is_xml(response: ResponseHead) -> bool:
+    return b"xml" in (response.fields.value(b"content-type") or b"").lower()
 
 
 def has_document(operation: Operation) -> bool:

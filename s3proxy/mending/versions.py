@@ -94,7 +94,7 @@ class KeyVersions:
                 items.append(b"version-id-marker=" + escape_name(version_id, ""))
         return b"&".join(items)
 
-    def read(self, answer: ResponseHead, document: bytes) -> None:
+    def read(self, response: ResponseHead, document: bytes) -> None:
         """
         Read a page.
 
@@ -102,13 +102,13 @@ class KeyVersions:
             AccessDenied: The backend refuses access to the list.
             InternalError: The response does not show the versions of the key.
         """
-        if answer.status == 404 and not self._page_count:
+        if response.status == 404 and not self._page_count:
             # If the bucket does not exist, the client learns that from the response to its own request.
             self.is_complete = True
             return
-        if answer.status == 403:
+        if response.status == 403:
             raise AccessDenied
-        if answer.status != 200:
+        if response.status != 200:
             raise InternalError
         reading = read_listing_elements(document, _WANTED)
         check_root(LIST_OBJECT_VERSIONS, reading)

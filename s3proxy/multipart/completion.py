@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from s3proxy.awschunked.checksums import ALGORITHMS, decode_digest
 from s3proxy.backend.request import BackendError
 from s3proxy.backend.response import BackendResponse
-from s3proxy.forwarding.deletions import read_answer
+from s3proxy.forwarding.deletions import read_response
 from s3proxy.mending.results import check_head, is_fault
 from s3proxy.multipart.context import MultipartContext
 from s3proxy.multipart.documents import (
@@ -184,7 +184,7 @@ class Completion:
         if not is_sent:
             response.abort()
             raise InternalError
-        document = await read_answer(response)
+        document = await read_response(response)
         # The backend may have stored another object than was sent, or report an error with status 200. After this check
         # the parts are removed.
         if response.head.status != 200 or not response.is_complete or is_fault(document):

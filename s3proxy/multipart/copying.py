@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from s3proxy.backend.relay import CutBody
 from s3proxy.backend.response import BackendResponse
 from s3proxy.forwarding.besides import ask_measure
-from s3proxy.forwarding.deletions import read_answer
+from s3proxy.forwarding.deletions import read_response
 from s3proxy.multipart.context import MultipartContext
 from s3proxy.multipart.documents import parse_copy_range, part_copied_document
 from s3proxy.multipart.files import PartWriter
@@ -24,7 +24,7 @@ from s3proxy.multipart.incoming import IncomingPart
 from s3proxy.multipart.own_requests import OwnRequests
 from s3proxy.multipart.responses import respond_with
 from s3proxy.profiles.allowed import SOURCE_CONDITIONS
-from s3proxy.resign.answer import AnswerUse
+from s3proxy.resign.response import ResponseUse
 from s3proxy.s3.errors import (
     EntityTooLarge,
     InternalError,
@@ -68,20 +68,20 @@ class PartCopy:
             mending = onward.mend()
             if mending.must_measure:
                 measure = await self._requests.send(ask_measure(onward, context.wall_clock()))
-                await read_answer(measure)
+                await read_response(measure)
                 if measure.head.status == 200:
                     onward.passed = mending.measure(measure.head, onward.passed)
                     if mending.is_answered:
                         raise _source_refused(head)
         response = await self._requests.send(onward.request(BodyUse.NONE, b"", [], context.wall_clock()))
         if response.head.status == 304:
-            await read_answer(response)
+            await read_response(response)
             raise _source_refused(head)
         if response.head.status >= 300:
             return response
         try:
             if mending is not None:
-                mending.answer_use(response.head, AnswerUse.RELAY)
+                mending.response_use(response.head, ResponseUse.RELAY)
             is_range = response.head.status == 206 or (mending is not None and mending.is_range(response.head))
             start, end = _wanted_bytes(response, wanted, raw_range or b"", is_range=is_range)
             if end - start > context.object_size:

@@ -34,7 +34,7 @@ from s3proxy.multipart.own_requests import OwnRequests
 from s3proxy.multipart.records import Place
 from s3proxy.multipart.responses import respond, respond_with
 from s3proxy.multipart.uploads import MultipartUploads
-from s3proxy.multipart.waiting import WaitingAnswer
+from s3proxy.multipart.waiting import WaitingResponse
 from s3proxy.s3.errors import AccessDenied, MissingContentLength
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.limits import MAX_LISTED
@@ -129,7 +129,7 @@ class MultipartRequest:
 
     # The response
 
-    def answer(self, content: bytes, verified: HeaderList, location: bytes) -> Deferred[BackendResponse]:
+    def respond(self, content: bytes, verified: HeaderList, location: bytes) -> Deferred[BackendResponse]:
         """
         Carry the request out, in the backend's place.
 
@@ -144,9 +144,9 @@ class MultipartRequest:
         """
         name = self._context.operation.name
         if name == "CompleteMultipartUpload":
-            return self._answer_slowly(partial(self._completion.complete, content, location))
+            return self._respond_slowly(partial(self._completion.complete, content, location))
         if name == "UploadPartCopy":
-            return self._answer_slowly(PartCopy(self._context, self._requests, self._part).copy)
+            return self._respond_slowly(PartCopy(self._context, self._requests, self._part).copy)
         steps: dict[str, Callable[[], Any]] = {
             "CreateMultipartUpload": self._create,
             "UploadPart": partial(self._keep_part, verified),
@@ -202,7 +202,7 @@ class MultipartRequest:
 
     # Long operations
 
-    def _answer_slowly(
+    def _respond_slowly(
         self, step: Callable[[Callable[[], None]], Coroutine[Any, Any, BackendResponse]]
     ) -> Deferred[BackendResponse]:
         """
@@ -213,11 +213,11 @@ class MultipartRequest:
                 any more.
         """
         context = self._context
-        answer = WaitingAnswer(
+        response = WaitingResponse(
             self._uploads.reactor,
             context.write_error,
             context.write_failure,
             context.backend.account.profile,
         )
-        answer.wait_for(Deferred.fromCoroutine(step(answer.begin_to_wait)))
-        return answer.answered
+        response.wait_for(Deferred.fromCoroutine(step(response.begin_to_wait)))
+        return response.answered

@@ -19,7 +19,7 @@ from s3proxy.backend.request import BackendError
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.forwarding.besides import ask_measure
-from s3proxy.forwarding.deletions import read_answer
+from s3proxy.forwarding.deletions import read_response
 from s3proxy.forwarding.onward import Onward
 from s3proxy.mending.keys import check_keys
 from s3proxy.multipart.context import MultipartContext
@@ -90,7 +90,7 @@ class OwnRequests:
                 # about the bucket. The backend will refuse the object at the end, if it must.
                 return
             raise
-        await read_answer(response)
+        await read_response(response)
         if response.head.status == 404:
             raise NoSuchBucket(address.bucket)
 

@@ -15,12 +15,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from s3proxy.backend.response import BackendResponse
-from s3proxy.forwarding.deletions import read_answer
-from s3proxy.mending.deletions import NOT_ANSWERED, Outcome, judge_answer
+from s3proxy.forwarding.deletions import read_response
+from s3proxy.mending.deletions import NOT_ANSWERED, Outcome, judge_response
 from s3proxy.multipart.documents import DECLARATION
 from s3proxy.profiles.profile import Profile
-from s3proxy.resign.answer import JUDGED_STATUSES
 from s3proxy.resign.error_documents import blames_our_signature, read_error
+from s3proxy.resign.response import JUDGED_STATUSES
 from s3proxy.s3.head import HeaderList, ResponseHead, index_headers
 from s3proxy.transport.deadline import Deadline
 
@@ -31,7 +31,7 @@ more.
 """
 
 
-class WaitingAnswer:
+class WaitingResponse:
     """
     Responds with the result of a Deferred. If that takes long, the response begins with status 200, and its document
     has the result at the end.
@@ -97,14 +97,14 @@ class WaitingAnswer:
             self._timer.cancel()
             self.answered.callback(response)
         else:
-            self._reading = reading = read_answer(response)
+            self._reading = reading = read_response(response)
             reading.addCallback(self._read, response.head, own).addErrback(self._failed)
 
     def _read(self, document: bytes, head: ResponseHead, own: BackendResponse) -> None:
         self._reading = None
         if head.status != 200:
             profile = self._profile
-            outcome = judge_answer(head, document, profile.error_codes, writes_own_errors=profile.writes_own_errors)
+            outcome = judge_response(head, document, profile.error_codes, writes_own_errors=profile.writes_own_errors)
             if not outcome.code or (head.status in JUDGED_STATUSES and blames_our_signature(read_error(document))):
                 outcome = NOT_ANSWERED
             document = self._write_error(outcome)
@@ -141,13 +141,13 @@ class WaitingAnswer:
         if self._reading is not None:
             self._reading.cancel()
 
-    def pause_answer(self) -> None:
+    def pause_response(self) -> None:
         """
         Stop sending white space.
         """
         self._is_paused = True
 
-    def resume_answer(self) -> None:
+    def resume_response(self) -> None:
         """
         Resume sending white space.
         """

@@ -214,7 +214,7 @@ def upload_request(head: RequestHead, address: Address, form: Form) -> tuple[Req
     return asked, Address(address.bucket, key, address.raw_bucket, raw_key)
 
 
-def form_answer(
+def form_response(
     fields: Mapping[bytes, bytes], address: Address, location: bytes, etag: bytes
 ) -> tuple[int, bytes, HeaderList, bytes]:
     """

@@ -158,7 +158,7 @@ _EUCALYPTUS = Profile(
     writes_own_errors=True,
     checks_results=True,
     filters_pages=True,
-    overrides_answers=True,
+    overrides_responses=True,
     lists_v1=True,
     target=TargetForm("/", _WALRUS_QUERY),
     restrictions=_RESTRICTIONS,
@@ -332,7 +332,7 @@ PROFILES: dict[str, Profile] = {
             operations=RIAKCS_OPERATIONS,
             dropped_headers=_CODINGS,
             features=frozenset(),
-            overrides_answers=True,
+            overrides_responses=True,
             lists_v1=True,
             ignores_owners=True,
             # According to its source it takes every partNumber for one of an upload: a read gets an error.

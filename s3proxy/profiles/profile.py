@@ -231,7 +231,7 @@ class Profile:
         hides_unversioned: Whether its list of versions is empty for a bucket that never had any.
         misplaces_latest: Whether a copy to a key leaves two latest versions there, and the deletion of the latest one
             leaves none: the versions of the key are asked for before, and such a request is refused.
-        overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
+        overrides_responses: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
         unencoded_lists: Names of lists, of either version, whose names it does not encode, or not all of them, or does
             not say so. They are asked for without ``encoding-type``, and encoded here.
@@ -295,7 +295,7 @@ class Profile:
     filters_pages: bool = field(default=False, metadata=_MENDED)
     hides_unversioned: bool = False
     misplaces_latest: bool = False
-    overrides_answers: bool = field(default=False, metadata=_MENDED)
+    overrides_responses: bool = field(default=False, metadata=_MENDED)
     lists_v1: bool = field(default=False, metadata=_MENDED)
     unencoded_lists: frozenset[str] = frozenset()
     lacks_location: bool = field(default=False, metadata=_MENDED)

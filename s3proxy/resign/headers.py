@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s3proxy.profiles.profile import Profile
-from s3proxy.resign.answer import HOP_BY_HOP, READABLE_CODINGS
+from s3proxy.resign.response import HOP_BY_HOP, READABLE_CODINGS
 from s3proxy.s3.copy_source import sent_copy_source
 from s3proxy.s3.errors import InvalidArgument, InvalidRequest
 from s3proxy.s3.forwarded import ForwardedHeaders

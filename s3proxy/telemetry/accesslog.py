@@ -43,12 +43,12 @@ class AccessRecord:
         address: None where it could not be parsed.
         operation: What it asks for; None where it was refused before that was known, or S3 has no such operation.
         access_key_id: Authenticated; None for a request which was refused before that, or anonymous.
-        status: Of the answer; 0 where the client left before one.
-        error_code: Of an answer which refuses; a backend may have written it.
-        sent_size: Bytes of the answer's body which were given to the client's socket.
+        status: Of the response; 0 where the client left before one.
+        error_code: Of a response which refuses; a backend may have written it.
+        sent_size: Bytes of the response's body which were given to the client's socket.
         received_size: Bytes of the request's body, transfer coding aside.
         object_size: Bytes of the object, decoded; None where there is none, or it is not known.
-        total_seconds: From the end of the head to the end of the answer.
+        total_seconds: From the end of the head to the end of the response.
         turn_around_seconds: From the end of the request to the backend's first byte; None where there was none.
         signature_version: ``SigV4`` or ``SigV2``.
         authentication_type: ``AuthHeader`` or ``QueryString``.

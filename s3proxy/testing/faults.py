@@ -39,7 +39,7 @@ def ignore(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
 
 
-def never_answers(backend: FaultyBackend) -> None:
+def never_responds(backend: FaultyBackend) -> None:
     """
     Take all, and say nothing.
     """
@@ -71,7 +71,7 @@ def ends_at_the_head(backend: FaultyBackend) -> None:
 
 def resets_when_it_has_all(backend: FaultyBackend) -> None:
     """
-    Store what came with its last byte, and reset instead of an answer.
+    Store what came with its last byte, and reset instead of a response.
     """
     backend.on_request = lambda connection, request: connection.reset()
 
@@ -122,14 +122,14 @@ def _having(**attributes: object) -> Misbehaviour:
 # A backend which answers wrongly
 
 
-def answers(*data: bytes) -> Misbehaviour:
+def responds(*data: bytes) -> Misbehaviour:
     """
     Answer each whole request with these bytes.
     """
     return _having(on_request=lambda connection, request: connection.send(b"".join(data)))
 
 
-def answers_early(data: bytes) -> Misbehaviour:
+def responds_early(data: bytes) -> Misbehaviour:
     """
     Answer as soon as a head is there, and read no more.
     """
@@ -140,29 +140,29 @@ def ends_within(data: bytes) -> Misbehaviour:
     """
     Answer with these bytes, which are not all, and end.
     """
-    return _answers_and(data, FaultyConnection.end)
+    return _responds_and(data, FaultyConnection.end)
 
 
 def ends_without_notice(data: bytes) -> Misbehaviour:
     """
     Answer with these bytes, and send FIN without TLS's close_notify.
     """
-    return _answers_and(data, FaultyConnection.end_without_notice)
+    return _responds_and(data, FaultyConnection.end_without_notice)
 
 
 def half_closes(data: bytes) -> Misbehaviour:
     """
     Answer with these bytes, send FIN, and read on.
     """
-    return _answers_and(data, FaultyConnection.half_close)
+    return _responds_and(data, FaultyConnection.half_close)
 
 
-def _answers_and(data: bytes, act: Callable[[FaultyConnection], None]) -> Misbehaviour:
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+def _responds_and(data: bytes, act: Callable[[FaultyConnection], None]) -> Misbehaviour:
+    def respond(connection: FaultyConnection, request: ReceivedRequest) -> None:
         connection.send(data)
         act(connection)
 
-    return _having(on_request=answer)
+    return _having(on_request=respond)
 
 
 def asks_for_the_body(backend: FaultyBackend) -> None:
@@ -231,7 +231,7 @@ def changes_an_byte(client: FaultyClient, data: bytes, size: int) -> None:
 
 def reads_nothing(client: FaultyClient, data: bytes, size: int) -> None:
     """
-    Send a whole request, and read nothing of its answer.
+    Send a whole request, and read nothing of its response.
     """
     client.send(data)
     client.pause()

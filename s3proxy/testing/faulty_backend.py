@@ -125,7 +125,7 @@ class FaultyConnection(FaultyParty):
         backend.on_lost(self)
 
 
-def answer_ok(connection: FaultyConnection, request: ReceivedRequest) -> None:
+def respond_ok(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
     Answer 200, with ``hello`` to a GET.
     """
@@ -179,7 +179,7 @@ class FaultyBackend(Factory):
         self.commits_short_bodies = False
         self.on_connection: Callable[[FaultyConnection], None] = _do_nothing
         self.on_head: Callable[[FaultyConnection, RequestHead], None] = _do_nothing
-        self.on_request: Callable[[FaultyConnection, ReceivedRequest], None] = answer_ok
+        self.on_request: Callable[[FaultyConnection, ReceivedRequest], None] = respond_ok
         self.on_lost: Callable[[FaultyConnection], None] = _do_nothing
         for connection in self.connections:
             if connection.lost is None:

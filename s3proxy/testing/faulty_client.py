@@ -18,7 +18,7 @@ from s3proxy.testing.party import FaultyParty
 
 
 @dataclass
-class Answer:
+class Response:
     """
     What a client read.
     """
@@ -43,14 +43,14 @@ class FaultyClient(FaultyParty):
 
     Attributes:
         ready: Fires when the connection is there, its TLS included, or is lost.
-        received: What came and was not taken as an answer.
+        received: What came and was not taken as a response.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.ready: Deferred[None] = Deferred()
         self.received = b""
-        self._taken: Answer | None = None
+        self._taken: Response | None = None
         self._sent_all: Callable[[], None] | None = None
         self._waiters: list[tuple[Callable[[], Any], Deferred[Any]]] = []
 
@@ -90,9 +90,9 @@ class FaultyClient(FaultyParty):
         self._waiters.append((condition, waiting))
         return waiting
 
-    async def answer(self, method: str = "GET") -> Answer | None:
+    async def response(self, method: str = "GET") -> Response | None:
         """
-        Read one answer off the connection; None where it ended without one.
+        Read one response off the connection; None where it ended without one.
         """
         return await self.until(lambda: self._parse(method) or (self.lost and [None])) and self._taken
 
@@ -136,7 +136,7 @@ class FaultyClient(FaultyParty):
         else:
             body, left = rest, b""
         self.received = left
-        self._taken = Answer(int(status), reason, headers, body, interim)
+        self._taken = Response(int(status), reason, headers, body, interim)
         return True
 
     def send_then(self, data: bytes, act: Callable[[], None]) -> None:

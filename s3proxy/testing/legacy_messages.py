@@ -301,13 +301,13 @@ def error_reply(error: Refusal | Fault, method: bytes, request_id: str, quirks: 
     Return an error as its client gets it.
     """
     if isinstance(error, Fault):
-        if quirks.fault_answers == "200" and error.stage is Stage.OPERATION:
+        if quirks.fault_responses == "200" and error.stage is Stage.OPERATION:
             content = element("_return", "false")
             content = element("source", "walrus") + element("message", error.message) + content
             namespace = "http://msgs.eucalyptus.com"
             text = f'<ExceptionResponse xmlns="{namespace}">{content}</ExceptionResponse>'
             return Reply(200, {b"content-type": b"application/xml"}, text.encode())
-        if quirks.fault_answers == "400":
+        if quirks.fault_responses == "400":
             # An operation's has null as its code, and with that the error itself cannot be written.
             message = "null" if error.stage is Stage.OPERATION else error.message
             error = Refusal(400, "InvalidRequest", message, stage=Stage.SERVER)

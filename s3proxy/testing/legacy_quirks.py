@@ -74,7 +74,7 @@ class Quirks:
         head_documents: The response to a HEAD that is refused before its operation has a document after the head.
         bare_heads: The responses to HEAD of a bucket, to a HEAD which fails and to CreateBucket have no header at all,
             and the connection ends after CreateBucket.
-        fault_answers: The response to a fault of its own: ``200`` with an ``ExceptionResponse``, or ``400``.
+        fault_responses: The response to a fault of its own: ``200`` with an ``ExceptionResponse``, or ``400``.
         closes_on_errors: The connection ends after an error.
         closes_after_reads: The connection ends after GET of an object.
         closes_after_heads: The connection ends after HEAD of an object, and no header says so.
@@ -175,7 +175,7 @@ class Quirks:
     three_error_forms: bool = False
     head_documents: bool = False
     bare_heads: bool = False
-    fault_answers: str = ""
+    fault_responses: str = ""
     closes_on_errors: bool = False
     closes_after_reads: bool = False
     closes_after_heads: bool = False
@@ -284,7 +284,7 @@ MODES: dict[str, Quirks] = {
         unquoted_etags=True,
         nested_copy_result=True,
         copies_metadata_only=True,
-        fault_answers="200",
+        fault_responses="200",
         hangs_on_uploads=True,
         serves_configuration=True,
         ranges_ignore_versions=True,
@@ -309,7 +309,7 @@ MODES: dict[str, Quirks] = {
         ignores_part_tags=True,
         ignores_part_order=True,
         uuid_etags=True,
-        fault_answers="400",
+        fault_responses="400",
         closes_after_heads=True,
         lacks_messages=True,
         lacks_upload_lists=True,

@@ -61,7 +61,7 @@ RESPONSE_OVERRIDES = frozenset(
     }
 )
 """
-Query names which change a header of GetObject's answer; the signature covers them, too.
+Query names which change a header of GetObject's response; the signature covers them, too.
 """
 
 _VALUED = RESPONSE_OVERRIDES | {b"partNumber", b"uploadId", b"versionId"}

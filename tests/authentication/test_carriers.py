@@ -57,13 +57,13 @@ async def test_each_switch(switch: str) -> None:
         ({"refused": frozenset({switch})}, False),
         ({"credentials": with_key(refused=frozenset({switch}))}, False),
     ):
-        answer, harness = await send(request, **options)
+        response, harness = await send(request, **options)
 
         if passes:
-            assert answer.status < 300, answer.body
+            assert response.status < 300, response.body
             assert len(harness.backend.requests) == 1
         else:
-            assert (answer.status, element(answer.body, "Code")) in refused
+            assert (response.status, element(response.body, "Code")) in refused
             assert harness.backend.requests == []
 
 
@@ -74,9 +74,9 @@ async def test_a_switched_off_key_must_be_right_first() -> None:
     """
     request = v2("GET", "/test-bucket/k", "/test-bucket/other")
 
-    answer, _ = await send(request, credentials=with_key(refused=frozenset({"v2-header"})))
+    response, _ = await send(request, credentials=with_key(refused=frozenset({"v2-header"})))
 
-    assert element(answer.body, "Code") == "SignatureDoesNotMatch"
+    assert element(response.body, "Code") == "SignatureDoesNotMatch"
 
 
 # Signature V2
@@ -88,12 +88,12 @@ async def test_boto3_signs_a_bucket_with_a_slash(signed: str) -> None:
     """
     A bucket's path may be signed with a slash that was not sent; a key's may not.
     """
-    answer, harness = await send(v2("GET", "/test-bucket?prefix=a&acl", f"{signed}?acl"))
+    response, harness = await send(v2("GET", "/test-bucket?prefix=a&acl", f"{signed}?acl"))
     # GetBucketAcl has no prefix: s3proxy does not send what S3 ignores.
-    assert (answer.status, harness.backend.requests[0].head.raw_target) == (200, b"/test-bucket?acl")
+    assert (response.status, harness.backend.requests[0].head.raw_target) == (200, b"/test-bucket?acl")
 
-    answer, harness = await send(v2("GET", "/test-bucket/k", "/test-bucket/k/"))
-    assert (answer.status, harness.backend.requests) == (403, [])
+    response, harness = await send(v2("GET", "/test-bucket/k", "/test-bucket/k/"))
+    assert (response.status, harness.backend.requests) == (403, [])
 
 
 @pytest_twisted.ensureDeferred
@@ -104,9 +104,9 @@ async def test_amz_parameters_are_headers() -> None:
     text = "GET\n\n\n1772366460\nx-amz-meta-a:1\n/test-bucket/k"
     request = v2_query("/test-bucket/k?x-amz-meta-a=1", text)
     head = request.head.replace(b"\r\n\r\n", b"\r\nx-amz-meta-a: 2\r\n\r\n")
-    answer, harness = await send(SignedRequest(head, b""))
+    response, harness = await send(SignedRequest(head, b""))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].head.raw_target == b"/test-bucket/k"
     assert harness.backend.requests[0].head.fields[b"x-amz-meta-a"] == [b"1"]
 
@@ -118,9 +118,9 @@ async def test_a_broken_escape_in_a_query(query: str) -> None:
     It is refused whatever the signature is, and however little of the query is signed.
     """
     resource = "/test-bucket?acl" if "acl" in query else "/test-bucket"
-    answer, harness = await send(v2("GET", f"/test-bucket?{query}", resource))
+    response, harness = await send(v2("GET", f"/test-bucket?{query}", resource))
 
-    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidURI")
+    assert (response.status, element(response.body, "Code")) == (400, "InvalidURI")
     assert harness.backend.requests == []
 
 
@@ -132,9 +132,9 @@ async def test_a_hash_binds_a_v2_request_too() -> None:
     for digest, status in (("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", 200), ("0" * 64, 400)):
         header = f"x-amz-content-sha256: {digest}\r\n"
         amz = f"x-amz-content-sha256:{digest}\n"
-        answer, harness = await send(v2("PUT", "/test-bucket/k", "/test-bucket/k", header, amz, b"hello"))
+        response, harness = await send(v2("PUT", "/test-bucket/k", "/test-bucket/k", header, amz, b"hello"))
 
-        assert answer.status == status
+        assert response.status == status
         assert len(harness.backend.requests) == (status == 200)
 
 
@@ -148,12 +148,12 @@ async def test_anonymous_requests_are_refused_unless_they_are_configured() -> No
     """
     request = plain("PUT", "/test-bucket/k", "x-amz-acl: private\r\nContent-Length: 0\r\n")
 
-    answer, harness = await send(request)
-    assert (answer.status, element(answer.body, "Code")) == (403, "AccessDenied")
+    response, harness = await send(request)
+    assert (response.status, element(response.body, "Code")) == (403, "AccessDenied")
     assert harness.backend.requests == []
 
-    answer, harness = await send(request, anonymous=Anonymous(passes=True))
-    assert answer.status == 200
+    response, harness = await send(request, anonymous=Anonymous(passes=True))
+    assert response.status == 200
     fields = harness.backend.requests[0].head.fields
     assert b"authorization" not in fields
     assert fields[b"x-amz-acl"] == [b"private"]
@@ -190,9 +190,9 @@ async def test_what_a_query_says_of_a_body_under_signature_v2(signature: str, ca
         get = v2_query(target, f"PUT\n\n\n1772366460\n{amz}/test-bucket/k")
         head = get.head.replace(b"GET", b"PUT").replace(b"\r\n\r\n", f"\r\n{name}: none\r\n".encode())
         request = SignedRequest(head + b"Content-Length: 5\r\n\r\n", b"hello")
-    answer, harness = await send(request, signature=signature)
+    response, harness = await send(request, signature=signature)
 
-    assert answer.status == 200
+    assert response.status == 200
     (sent,) = harness.backend.requests
     assert sent.head.raw_target == b"/test-bucket/k"
     assert sent.head.fields[b"x-amz-meta-a"] == [b"b"]
@@ -216,8 +216,8 @@ async def test_a_listener_without_anonymous_requests(anonymous: Anonymous) -> No
         (plain("OPTIONS", "/test-bucket/k", preflight), {"refused": off}, 200),
         (signed_by("v4-header"), {"refused": off}, 200),
     ):
-        answer, _ = await send(request, anonymous=anonymous, **options)
-        assert answer.status == status
+        response, _ = await send(request, anonymous=anonymous, **options)
+        assert response.status == status
 
 
 @pytest.mark.parametrize(
@@ -260,9 +260,9 @@ async def test_buckets_which_anybody_may_read(method: str, target: str, status: 
     key that a backend could resolve to another bucket is not read.
     """
     headers = "x-amz-meta-a: b\r\n" + ("Content-Length: 0\r\n" if method == "PUT" else "")
-    answer, harness = await send(plain(method, target, headers), anonymous=Anonymous(False, ("public-*",)))
+    response, harness = await send(plain(method, target, headers), anonymous=Anonymous(False, ("public-*",)))
 
-    assert answer.status == status
+    assert response.status == status
     assert len(harness.backend.requests) == (status == 200)
     if status == 200:
         (sent,) = harness.backend.requests
@@ -279,11 +279,11 @@ async def test_a_form_without_a_policy() -> None:
     """
     request = form_request(multipart([("key", "k"), ("x-amz-meta-a", "b")], b"hello"))
 
-    answer, harness = await send(request)
-    assert (answer.status, harness.backend.requests) == (403, [])
+    response, harness = await send(request)
+    assert (response.status, harness.backend.requests) == (403, [])
 
-    answer, harness = await send(request, anonymous=Anonymous(passes=True))
-    assert answer.status == 204
+    response, harness = await send(request, anonymous=Anonymous(passes=True))
+    assert response.status == 204
     (stored,) = harness.backend.requests
     assert (stored.body, b"authorization" in stored.head.fields) == (b"hello", False)
     assert stored.head.fields[b"x-amz-meta-a"] == [b"b"]
@@ -303,9 +303,9 @@ async def test_a_browser_s_preflight(headers: str, status: int) -> None:
     """
     A preflight is sent on unsigned; any other OPTIONS without a signature is refused.
     """
-    answer, harness = await send(plain("OPTIONS", "/test-bucket/k", headers + "x-amz-meta-a: b\r\n"))
+    response, harness = await send(plain("OPTIONS", "/test-bucket/k", headers + "x-amz-meta-a: b\r\n"))
 
-    assert answer.status == status
+    assert response.status == status
     assert len(harness.backend.requests) == (status == 200)
     if status == 200:
         fields = harness.backend.requests[0].head.fields
@@ -320,9 +320,9 @@ async def test_nobody_signs_chunks(payload: str) -> None:
     Without a signature in the head the chunks have no signature to chain to.
     """
     headers = f"x-amz-content-sha256: {payload}\r\nx-amz-decoded-content-length: 0\r\nContent-Length: 0\r\n"
-    answer, harness = await send(plain("PUT", "/test-bucket/k", headers), anonymous=Anonymous(passes=True))
+    response, harness = await send(plain("PUT", "/test-bucket/k", headers), anonymous=Anonymous(passes=True))
 
-    assert (answer.status, harness.backend.requests) == (400, [])
+    assert (response.status, harness.backend.requests) == (400, [])
 
 
 # Exemptions, replays, bodies without a length
@@ -336,11 +336,11 @@ async def test_exemptions_are_counted() -> None:
     signer = Signer(now=NOW.replace(hour=5))
     request = signer.put("/test-bucket/k", b"hello")
 
-    answer, _ = await send(request)
-    assert element(answer.body, "Code") == "RequestTimeTooSkewed"
+    response, _ = await send(request)
+    assert element(response.body, "Code") == "RequestTimeTooSkewed"
 
-    answer, harness = await send(request, credentials=with_key(exemptions=frozenset({Exemption.CLOCK_SKEW})))
-    assert answer.status == 200
+    response, harness = await send(request, credentials=with_key(exemptions=frozenset({Exemption.CLOCK_SKEW})))
+    assert response.status == 200
     assert dict(harness.proxy.context.counts.exempted) == {Exemption.CLOCK_SKEW: 1}
 
 
@@ -352,9 +352,9 @@ async def test_the_exemption_of_small_chunks_is_counted(chunk_size: int, count: 
     """
     request = Signer(now=NOW).put("/test-bucket/k", b"hello" * 4000, SIGNED_CHUNKS, chunk_size=chunk_size)
 
-    answer, harness = await send(request, credentials=with_key(exemptions=frozenset({Exemption.CHUNK_SIZE})))
+    response, harness = await send(request, credentials=with_key(exemptions=frozenset({Exemption.CHUNK_SIZE})))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.proxy.context.counts.exempted[Exemption.CHUNK_SIZE] == count
 
 
@@ -372,12 +372,12 @@ async def test_a_request_which_was_sent_before() -> None:
     second = await harness.request(put.head, put.body)
     reads = [await harness.request(get) for _ in range(2)]
     other = Signer().put("/test-bucket/other", b"hello")
-    answer_ok = harness.backend.on_request
+    respond_ok = harness.backend.on_request
     harness.backend.on_request = lambda connection, request: connection.send(
         b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
     )
     failed = await harness.request(other.head, other.body)
-    harness.backend.on_request = answer_ok
+    harness.backend.on_request = respond_ok
     again = await harness.request(other.head, other.body)
     await harness.close()
 
@@ -415,17 +415,17 @@ async def test_a_put_without_a_length(size: int) -> None:
     head, _ = Signer().head("PUT", "/test-bucket/k", payload=UNSIGNED, unsigned={"Transfer-Encoding": "chunked"})
     request = SignedRequest(head, in_transfer_chunks(body) if body else b"0\r\n\r\n")
 
-    answer, harness = await send(request)
-    assert (answer.status, element(answer.body, "Code")) == (501, "NotImplemented")
+    response, harness = await send(request)
+    assert (response.status, element(response.body, "Code")) == (501, "NotImplemented")
 
-    answer, harness = await send(request, body_limits=BodyLimits(spools_unknown_length=True))
-    assert answer.status == 200
+    response, harness = await send(request, body_limits=BodyLimits(spools_unknown_length=True))
+    assert response.status == 200
     (stored,) = harness.backend.requests
     assert (stored.body, stored.head.content_length) == (body, size)
 
-    answer, harness = await send(request, body_limits=BodyLimits(spools_unknown_length=True, object_size=size - 1))
+    response, harness = await send(request, body_limits=BodyLimits(spools_unknown_length=True, object_size=size - 1))
     if size:
-        assert element(answer.body, "Code") == "EntityTooLarge"
+        assert element(response.body, "Code") == "EntityTooLarge"
         assert harness.backend.requests == []
 
 
@@ -454,9 +454,9 @@ async def test_a_fault_while_a_request_is_signed_for_the_backend() -> None:
 
     harness.proxy.begin = break_signing  # type: ignore[method-assign]
     client.send(put.head + put.body)
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidURI")
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (400, "InvalidURI")
     assert harness.backend.requests == []

@@ -166,7 +166,7 @@ CARRIERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("date", [*DATES, *NUMBERS])
-def test_every_date_has_an_answer(carrier: str, date: str) -> None:
+def test_every_date_has_a_response(carrier: str, date: str) -> None:
     """
     With each carrier, whatever the date is.
     """
@@ -182,7 +182,7 @@ def test_a_presigned_request_of_the_last_second(algorithm: str, expires: str) ->
     verdict = sent(v4_query("99991231T235959Z", expires, algorithm))
 
     assert (verdict.statuses, verdict.codes) == ((403,), ("AccessDenied",))
-    document = verdict.answers.partition(b"\r\n\r\n")[2]
+    document = verdict.responses.partition(b"\r\n\r\n")[2]
     assert element(document, "Message") == "Request is not yet valid"
     assert element(document, "Expires") == "9999-12-31T23:59:59Z"
     assert element(document, "X-Amz-Date") == "99991231T235959Z"
@@ -194,7 +194,7 @@ def test_a_presigned_request_of_the_first_second() -> None:
     """
     verdict = sent(v4_query("00010101T000000Z", "600"))
 
-    document = verdict.answers.partition(b"\r\n\r\n")[2]
+    document = verdict.responses.partition(b"\r\n\r\n")[2]
     assert element(document, "Message") == "Request has expired"
     assert element(document, "Expires") == "0001-01-01T00:10:00Z"
 
@@ -256,7 +256,7 @@ _ANY_DATE = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(carrier=st.sampled_from(list(CARRIERS)), date=_ANY_DATE)
-def test_any_date_has_an_answer(carrier: str, date: str) -> None:
+def test_any_date_has_a_response(carrier: str, date: str) -> None:
     """
     Any text in the place of a date.
     """

@@ -42,16 +42,16 @@ async def test_a_wrong_region_is_corrected(method: str, target: str) -> None:
     """
     harness = Harness(regions=OURS)
     head = Signer().head(method, target, unsigned={"Content-Length": "0"} if method == "PUT" else None)[0]
-    answer = await harness.request(head)
+    response = await harness.request(head)
     await harness.close()
 
-    assert (answer.status, answer.header("x-amz-bucket-region")) == (400, "eu-central-1")
+    assert (response.status, response.header("x-amz-bucket-region")) == (400, "eu-central-1")
     assert harness.backend.requests == []
     if method == "HEAD":
-        assert answer.body == b""
+        assert response.body == b""
     else:
-        assert element(answer.body, "Code") == "AuthorizationHeaderMalformed"
-        assert element(answer.body, "Region") == "eu-central-1"
+        assert element(response.body, "Code") == "AuthorizationHeaderMalformed"
+        assert element(response.body, "Region") == "eu-central-1"
 
 
 @pytest_twisted.ensureDeferred
@@ -61,11 +61,11 @@ async def test_a_wrong_region_in_a_url_is_corrected() -> None:
     """
     harness = Harness(regions=OURS)
     target = Signer().presign("GET", KEY)
-    answer = await harness.request(f"GET {target} HTTP/1.1\r\nHost: s3.example.test\r\n\r\n".encode())
+    response = await harness.request(f"GET {target} HTTP/1.1\r\nHost: s3.example.test\r\n\r\n".encode())
     await harness.close()
 
-    assert (answer.status, element(answer.body, "Region")) == (400, "eu-central-1")
-    assert answer.header("x-amz-bucket-region") == "eu-central-1"
+    assert (response.status, element(response.body, "Region")) == (400, "eu-central-1")
+    assert response.header("x-amz-bucket-region") == "eu-central-1"
 
 
 @pytest.mark.parametrize("status", [200, 403, 404])
@@ -80,25 +80,25 @@ async def test_a_bucket_which_is_there_is_in_our_region(told: bytes, status: int
         b"HTTP/1.1 %d Something\r\n%sContent-Length: 0\r\n\r\n" % (status, told)
     )
     harness = Harness(regions=(b"us-east-1", b"eu-north-1"), backend=backend)
-    answer = await harness.request(Signer().head("HEAD", BUCKET)[0])
+    response = await harness.request(Signer().head("HEAD", BUCKET)[0])
     await harness.close()
 
-    names = [value for name, value in answer.headers if name.lower() == "x-amz-bucket-region"]
-    assert answer.status == status
+    names = [value for name, value in response.headers if name.lower() == "x-amz-bucket-region"]
+    assert response.status == status
     assert names == (["us-east-1"] if told or status != 404 else [])
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 @pytest_twisted.ensureDeferred
-async def test_other_answers_name_no_region(method: str) -> None:
+async def test_other_responses_name_no_region(method: str) -> None:
     """
     The response for an object has the header only if the backend sent it.
     """
     harness = Harness()
-    answer = await harness.request(Signer().head(method, KEY)[0])
+    response = await harness.request(Signer().head(method, KEY)[0])
     await harness.close()
 
-    assert (answer.status, answer.header("x-amz-bucket-region")) == (200, None)
+    assert (response.status, response.header("x-amz-bucket-region")) == (200, None)
 
 
 @pytest_twisted.ensureDeferred
@@ -107,13 +107,13 @@ async def test_a_stranger_learns_the_region_of_a_bucket() -> None:
     Clients ask for it before they have keys: the error of an anonymous HeadBucket names it, as S3's does.
     """
     harness = Harness(regions=OURS, anonymous=Anonymous())
-    answers = [
+    responses = [
         await harness.request(f"HEAD {target} HTTP/1.1\r\nHost: s3.example.test\r\n\r\n".encode())
         for target in (BUCKET, KEY, "/")
     ]
     await harness.close()
 
-    assert [(answer.status, answer.header("x-amz-bucket-region")) for answer in answers] == [
+    assert [(response.status, response.header("x-amz-bucket-region")) for response in responses] == [
         (403, "eu-central-1"),
         (403, None),
         (403, None),
@@ -143,10 +143,10 @@ async def test_a_buckets_location_is_ours(document: bytes, region: bytes, shown:
         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)
     )
     harness = Harness(regions=(region, b"us-east-1"), backend=backend)
-    answer = await harness.request(Signer().head("GET", f"{BUCKET}?location")[0])
+    response = await harness.request(Signer().head("GET", f"{BUCKET}?location")[0])
     await harness.close()
 
-    assert answer.body == b"<LocationConstraint %s>%s</LocationConstraint>" % (XMLNS, shown)
+    assert response.body == b"<LocationConstraint %s>%s</LocationConstraint>" % (XMLNS, shown)
 
 
 CONSTRAINT = b"<CreateBucketConfiguration %b><LocationConstraint>%b</LocationConstraint></CreateBucketConfiguration>"
@@ -176,11 +176,11 @@ async def test_a_bucket_is_made_where_the_backend_is(
     digest = base64.b64encode(hashlib.md5(document).digest()).decode()
     signed = {"content-md5": digest} if has_md5 else {}
     request = Signer().put(BUCKET, document, headers=signed)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     received = harness.backend.requests[0]
-    assert answer.status == 200
+    assert response.status == 200
     assert received.body == sent
     assert (b"content-md5" in received.head.fields) == (has_md5 and sent == document)
 

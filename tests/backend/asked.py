@@ -61,7 +61,7 @@ class Asked:
         endpoint: Any = self.endpoint
         self.pool = Pool(self.clock, endpoint, BackendLimits(**limits))
         self.faults: list[BackendFault] = []
-        self.answers: list[Any] = []
+        self.responses: list[Any] = []
 
     def send(self, *, is_idempotent: bool = True, body: Any = None) -> Deferred[Any]:
         """
@@ -69,14 +69,14 @@ class Asked:
         """
         request = BackendRequest(b"GET", body.head if body is not None else HEAD, is_idempotent=is_idempotent)
         sent = self.pool.send(request, body)
-        sent.addCallbacks(self.answers.append, self._failed)
+        sent.addCallbacks(self.responses.append, self._failed)
         return sent
 
     def _failed(self, failure: Failure) -> None:
         if isinstance(failure.value, BackendError):
             self.faults.append(failure.value.fault)
 
-    def answer(self, number: int = -1) -> None:
+    def response(self, number: int = -1) -> None:
         """
         Respond on a connection.
         """
@@ -94,5 +94,5 @@ class Asked:
         """
         self.send()
         self.endpoint.connected()
-        self.answer()
-        self.answers.clear()
+        self.response()
+        self.responses.clear()

@@ -37,7 +37,7 @@ class OtherPool:
         Count the call.
         """
         self.count += 1
-        return fail(backend_failure(self._fault)) if self._fault is not None else succeed("answer")
+        return fail(backend_failure(self._fault)) if self._fault is not None else succeed("response")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_another_address_gets_what_was_not_sent(
 
     assert first.count == 1
     assert second.count == int(is_asked_elsewhere)
-    assert (outcomes == ["answer"]) is is_asked_elsewhere
+    assert (outcomes == ["response"]) is is_asked_elsewhere
 
 
 @pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"303 See Other", b"307 Temporary Redirect"])
@@ -76,10 +76,10 @@ def test_a_redirect_is_not_followed(status: bytes) -> None:
     """
     asked = Asked()
     agent = BackendAgent([asked.pool])
-    answers: list[Any] = []
+    responses: list[Any] = []
     for number in range(2):
         upload = Upload(b"PUT /b/k HTTP/1.1\r\nHost: backend\r\nContent-Length: 5\r\n\r\n", 5)
-        agent.send_upload(upload).addBoth(answers.append)
+        agent.send_upload(upload).addBoth(responses.append)
         if not number:
             asked.endpoint.connected()
         upload.write(b"hello")
@@ -88,7 +88,7 @@ def test_a_redirect_is_not_followed(status: bytes) -> None:
             b"HTTP/1.1 %s\r\nLocation: http://backend/other\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n" % status
         )
 
-    assert [answer.head.status for answer in answers] == [int(status[:3])] * 2
+    assert [response.head.status for response in responses] == [int(status[:3])] * 2
     sent = asked.endpoint.transports[0].value()
     assert sent.count(b"HTTP/1.1\r\n") == 2
     assert b"ookie" not in sent

@@ -220,7 +220,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.mark.parametrize(
-    ("method", "answer"),
+    ("method", "response"),
     [
         (b"GET", OK + b"Content-Length: 5\r\n\r\nhello"),
         (b"GET", OK + b"Content-Length: 0\r\n\r\n"),
@@ -232,12 +232,12 @@ OK = b"HTTP/1.1 200 OK\r\n"
     ],
 )
 @pytest.mark.parametrize("is_cut", [False, True])
-def test_an_answer_that_ends_leaves_its_connection(method: bytes, answer: bytes, *, is_cut: bool) -> None:
+def test_a_response_that_ends_leaves_its_connection(method: bytes, response: bytes, *, is_cut: bool) -> None:
     """
     However the response arrives, the connection can be used for another request, and is read meanwhile.
     """
     asking = Asking(method)
-    asking.receive(*([answer[at : at + 1] for at in range(len(answer))] if is_cut else [answer]))
+    asking.receive(*([response[at : at + 1] for at in range(len(response))] if is_cut else [response]))
     if not asking.responses[0].is_complete:
         asking.read()
         asking.receive(b"")
@@ -250,7 +250,7 @@ def test_an_answer_that_ends_leaves_its_connection(method: bytes, answer: bytes,
 
 
 @pytest.mark.parametrize(
-    ("method", "answer"),
+    ("method", "response"),
     [
         (b"GET", OK + b"Content-Length: 5\r\n\r\nhelloX"),
         (b"GET", OK + b"Content-Length: 0\r\n\r\nX"),
@@ -263,13 +263,13 @@ def test_an_answer_that_ends_leaves_its_connection(method: bytes, answer: bytes,
     ],
 )
 @pytest.mark.parametrize("is_cut", [False, True])
-def test_a_connection_that_says_more_serves_nobody_else(method: bytes, answer: bytes, *, is_cut: bool) -> None:
+def test_a_connection_that_says_more_serves_nobody_else(method: bytes, response: bytes, *, is_cut: bool) -> None:
     """
     A byte beyond a response, in the same piece or a later one, would become part of the next client's response. A
     connection that the backend closes is not reused either.
     """
     asking = Asking(method)
-    asking.receive(*([answer[at : at + 1] for at in range(len(answer))] if is_cut else [answer]))
+    asking.receive(*([response[at : at + 1] for at in range(len(response))] if is_cut else [response]))
     data = asking.read().data if asking.responses else b""
 
     assert not asking.is_pooled
@@ -278,7 +278,7 @@ def test_a_connection_that_says_more_serves_nobody_else(method: bytes, answer: b
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"garbage\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
@@ -289,12 +289,12 @@ def test_a_connection_that_says_more_serves_nobody_else(method: bytes, answer: b
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_answer(answer: bytes) -> None:
+def test_what_is_no_response(response: bytes) -> None:
     """
     Nothing of it is used: the request fails, and the connection is reset.
     """
     asking = Asking()
-    asking.receive(answer)
+    asking.receive(response)
 
     assert asking.responses == []
     assert [error.fault for error in asking.failures] == [BackendFault.LOST]
@@ -317,7 +317,7 @@ def test_chunks_that_are_none(wire: bytes) -> None:
 
 
 @pytest.mark.parametrize(("reason", "is_whole"), [(ConnectionDone(), True), (ConnectionLost(), False)])
-def test_an_answer_that_only_its_end_tells(reason: Exception, *, is_whole: bool) -> None:
+def test_a_response_that_only_its_end_tells(reason: Exception, *, is_whole: bool) -> None:
     """
     It is whole if the connection was closed, and cut if it was reset; the connection is never pooled.
     """
@@ -345,7 +345,7 @@ def test_bytes_that_nobody_asked_for() -> None:
 
 
 @pytest.mark.parametrize("status", [b"403 Forbidden", b"200 OK"])
-def test_an_answer_before_the_end_of_a_body(status: bytes) -> None:
+def test_a_response_before_the_end_of_a_body(status: bytes) -> None:
     """
     Nothing more is read from the client, and the connection is not reused.
     """
@@ -377,7 +377,7 @@ def test_a_backend_answers_in_time() -> None:
 
 
 @pytest.mark.parametrize("begins", [b"", b"he"])
-def test_an_answer_that_stops(begins: bytes) -> None:
+def test_a_response_that_stops(begins: bytes) -> None:
     """
     It is cut after its idle time, whether or not a byte of its body has arrived.
     """
@@ -393,7 +393,7 @@ def test_an_answer_that_stops(begins: bytes) -> None:
     assert asking.transport.disconnected
 
 
-def test_each_byte_of_an_answer_gives_it_time() -> None:
+def test_each_byte_of_a_response_gives_it_time() -> None:
     """
     A slow backend is not a dead one.
     """

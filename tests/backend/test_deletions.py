@@ -17,7 +17,7 @@ from s3proxy.backend.response import BackendResponse
 from s3proxy.forwarding.deletions import MAX_AT_ONCE, DeletingEach
 from s3proxy.mending.deletions import Deletion, Deletions
 from s3proxy.profiles.known import PROFILES
-from s3proxy.resign.answer import MAX_JUDGED_SIZE
+from s3proxy.resign.response import MAX_JUDGED_SIZE
 from s3proxy.s3.errors import InvalidArgument
 from s3proxy.s3.head import parse_response_head
 
@@ -81,7 +81,7 @@ class Asked:
         self.waiting[key] = answered = Deferred(cancelled)
         return answered
 
-    def answer(self, key: str, status: int = 204, document: bytes = b"", *, is_whole: bool = True) -> BackendResponse:
+    def response(self, key: str, status: int = 204, document: bytes = b"", *, is_whole: bool = True) -> BackendResponse:
         """
         Respond to one request; if the document is not whole, the rest has yet to arrive.
         """
@@ -136,7 +136,7 @@ def test_a_few_at_once() -> None:
     while asked.waiting:
         most = max(most, len(asked.waiting))
         last = list(asked.waiting)[-1]
-        asked.answer(last, *((403, error("AccessDenied")) if last == "k7" else ()))
+        asked.response(last, *((403, error("AccessDenied")) if last == "k7" else ()))
 
     document = asked.document
     assert (most, sorted(asked.keys)) == (MAX_AT_ONCE, sorted(names))
@@ -151,8 +151,8 @@ def test_what_is_refused_here_is_not_asked_for() -> None:
     asked = Asked("a", REFUSED, "b")
     assert asked.keys == ["a", "b"]
 
-    asked.answer("a")
-    asked.answer("b")
+    asked.response("a")
+    asked.response("b")
 
     assert "<Error><Key>refused</Key><Code>InvalidArgument</Code><Message>The storage cannot hold" in asked.document
 
@@ -168,7 +168,7 @@ def test_where_all_is_refused_here() -> None:
 
 
 @pytest.mark.parametrize("fault", [BackendFault.LOST, BackendFault.UNANSWERED, BackendFault.STALE])
-def test_one_which_gets_no_answer(fault: BackendFault) -> None:
+def test_one_which_gets_no_response(fault: BackendFault) -> None:
     """
     Its key has an error, the other keys are tried, and one line of the log reports it.
     """
@@ -178,7 +178,7 @@ def test_one_which_gets_no_answer(fault: BackendFault) -> None:
     asked.fail("k3", fault)
     asked.fail("k4", fault)
     while asked.waiting:
-        asked.answer(next(iter(asked.waiting)))
+        asked.response(next(iter(asked.waiting)))
 
     document = asked.document
     assert re.findall("<Error><Key>([^<]*)</Key><Code>([^<]*)<", document) == [
@@ -197,7 +197,7 @@ def test_where_nobody_is_there_no_more_are_tried(fault: BackendFault) -> None:
 
     asked.fail("k0", fault)
     for number in range(1, MAX_AT_ONCE):
-        asked.answer(f"k{number}")
+        asked.response(f"k{number}")
 
     document = asked.document
     assert len(asked.keys) == MAX_AT_ONCE
@@ -221,14 +221,14 @@ def test_where_none_is_answered_the_whole_fails() -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "NoSuchBucket"), (403, "SignatureDoesNotMatch")])
-def test_an_answer_which_is_about_all(status: int, code: str) -> None:
+def test_a_response_which_is_about_all(status: int, code: str) -> None:
     """
     It becomes the response to the whole, and no more requests are sent.
     """
     asked = Asked(*[f"k{number}" for number in range(20)])
 
-    asked.answer("k0")
-    asked.answer("k5", status, error(code))
+    asked.response("k0")
+    asked.response("k5", status, error(code))
 
     (response,) = asked.results
     assert isinstance(response, BackendResponse)
@@ -243,7 +243,7 @@ def test_giving_up() -> None:
     Running requests are given up, and no other one begins.
     """
     asked = Asked(*[f"k{number}" for number in range(20)])
-    asked.answer("k0")
+    asked.response("k0")
 
     asked.whole.cancel()
 
@@ -259,7 +259,7 @@ def test_giving_up_while_a_document_is_read() -> None:
     Its connection is reset; its end in the next turn is not reported.
     """
     asked = Asked("a")
-    response = asked.answer("a", 500, error("UNKNOWN")[:9], is_whole=False)
+    response = asked.response("a", 500, error("UNKNOWN")[:9], is_whole=False)
 
     asked.whole.cancel()
     response.ended(Failure(BackendError(BackendFault.LOST)))
@@ -273,7 +273,7 @@ def test_a_document_which_comes_later() -> None:
     It is waited for.
     """
     asked = Asked("a")
-    response = asked.answer("a", 500, b"<Error><Code>UNK", is_whole=False)
+    response = asked.response("a", 500, b"<Error><Code>UNK", is_whole=False)
     assert asked.results == []
 
     response.received((b"NOWN</Code></Error>",))
@@ -288,22 +288,22 @@ def test_a_document_which_is_not_whole(end: str) -> None:
     The error is unknown if the document is cut, and the document is not read if it is not an S3 error.
     """
     asked = Asked("a", "b")
-    response = asked.answer("a", 403, b"<Error><Code>AccessDenied</Code>", is_whole=False)
+    response = asked.response("a", 403, b"<Error><Code>AccessDenied</Code>", is_whole=False)
     if end == "cut":
         response.ended(Failure(BackendError(BackendFault.LOST)))
     else:
         response.received((b" " * MAX_JUDGED_SIZE,))
-    asked.answer("b")
+    asked.response("b")
 
     assert asked.connections[0].is_aborted is (end == "long")
     assert "<Error><Key>a</Key><Code>InternalError</Code>" in asked.document
 
 
-def test_an_object_is_gone_whose_answer_is_cut() -> None:
+def test_an_object_is_gone_whose_response_is_cut() -> None:
     """
     The status alone is enough.
     """
     asked = Asked("a")
-    asked.answer("a", 200, b"<", is_whole=False).ended(Failure(BackendError(BackendFault.LOST)))
+    asked.response("a", 200, b"<", is_whole=False).ended(Failure(BackendError(BackendFault.LOST)))
 
     assert asked.told("Deleted") == ["a"]

@@ -466,7 +466,7 @@ def test_a_connection_that_does_not_end_is_reset() -> None:
     stage.end()
 
 
-def test_an_answer_nobody_asks_for_ends() -> None:
+def test_a_response_nobody_asks_for_ends() -> None:
     """
     If a response is not read, its connection ends after the backend's idle time.
     """

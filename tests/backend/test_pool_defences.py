@@ -25,8 +25,8 @@ def test_connections_have_a_bound() -> None:
     asked.send()
     assert asked.endpoint.connecting == []
 
-    asked.answer()
-    assert len(asked.answers) == 1
+    asked.response()
+    assert len(asked.responses) == 1
     asked.clock.advance(5.1)
 
     assert asked.faults == [BackendFault.BUSY]
@@ -54,8 +54,8 @@ def test_idle_connections_have_a_bound() -> None:
     for _ in range(2):
         asked.send()
         asked.endpoint.connected()
-    asked.answer(0)
-    asked.answer(1)
+    asked.response(0)
+    asked.response(1)
 
     assert [transport.disconnecting for transport in asked.endpoint.transports] == [False, True]
 
@@ -71,8 +71,8 @@ def test_a_pool_that_was_left_behind_keeps_nothing() -> None:
     asked.endpoint.connected()
 
     asked.pool.retire()
-    asked.answer(0)
-    asked.answer(1)
+    asked.response(0)
+    asked.response(1)
 
     assert [transport.disconnecting for transport in asked.endpoint.transports] == [True, True]
 
@@ -93,7 +93,7 @@ def test_an_idle_connection_that_says_something(is_quiet: bool, monkeypatch: pyt
     asked.send()
     asked.endpoint.connected()
     asked.send()
-    asked.answer()
+    asked.response()
     assert asked.endpoint.transports[0].disconnected is not is_quiet
     assert (asked.endpoint.transports[0].value() == HEAD * 2) is is_quiet
 
@@ -169,19 +169,19 @@ def test_a_connection_that_was_waited_for_is_a_used_one(brings: bytes, is_idempo
     asked.send()
     asked.endpoint.connected()
     asked.send(is_idempotent=is_idempotent)
-    asked.answer()
+    asked.response()
     if brings:
         asked.endpoint.protocols[0].dataReceived(brings)
         assert asked.endpoint.transports[0].disconnected
     asked.lose(0)
 
-    assert len(asked.answers) == 1
+    assert len(asked.responses) == 1
     assert asked.pool.retried_count == (1 if is_idempotent else 0)
     assert asked.faults == ([] if is_idempotent else [BackendFault.STALE])
     if is_idempotent:
         asked.endpoint.connected()
-        asked.answer()
-        assert len(asked.answers) == 2
+        asked.response()
+        assert len(asked.responses) == 2
 
 
 def test_what_is_sent_again_gets_a_new_connection() -> None:
@@ -196,14 +196,14 @@ def test_what_is_sent_again_gets_a_new_connection() -> None:
     asked.endpoint.protocols[0].dataReceived(b"0\r\n\r\n")
     assert asked.endpoint.connecting == []
 
-    asked.answer(1)
+    asked.response(1)
     assert asked.endpoint.transports[1].disconnected
     asked.lose(1)
     asked.endpoint.connected()
-    asked.answer()
+    asked.response()
 
     assert len(asked.endpoint.transports) == 3
-    assert len(asked.answers) == 2
+    assert len(asked.responses) == 2
     assert asked.faults == []
 
 

@@ -24,7 +24,7 @@ from s3proxy.backend.upload import Upload
 from s3proxy.configuration.loading import make_settings
 from s3proxy.daemon.backends import make_backend
 from s3proxy.testing import MODES
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, respond_ok
 from tests.support.harness import ClockedReactor, turns, until
 from tests.support.legacy import Running
 
@@ -245,11 +245,11 @@ async def test_a_health_check_takes_a_replica_out_and_back() -> None:
     sick = replicas.backends[0]
     is_sick = True
 
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, request: ReceivedRequest) -> None:
         if request.head.raw_path == b"/health" and is_sick:
             connection.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
         else:
-            answer_ok(connection, request)
+            respond_ok(connection, request)
 
     async def look(number: int, *, is_healthy: bool) -> None:
         for _ in range(4):
@@ -258,7 +258,7 @@ async def test_a_health_check_takes_a_replica_out_and_back() -> None:
             await turns(30)
         assert replicas.pools[number].is_healthy is is_healthy
 
-    sick.on_request = answer
+    sick.on_request = respond
     replicas.agent.start()
     await until(lambda: not replicas.pools[0].is_healthy)
     refused = [await replicas.status() for _ in range(4)]
@@ -267,7 +267,7 @@ async def test_a_health_check_takes_a_replica_out_and_back() -> None:
     await look(0, is_healthy=True)
     sick.on_request = lambda connection, request: None
     await look(0, is_healthy=False)
-    sick.on_request = answer
+    sick.on_request = respond
     await look(0, is_healthy=True)
     await replicas.stop(0)
     await look(0, is_healthy=False)
@@ -385,7 +385,7 @@ async def test_a_full_pool_does_not_fail_its_check() -> None:
     replicas = Replicas(1, is_checked=True, max_connections=1)
     backend = replicas.backends[0]
     backend.on_request = lambda connection, request: (
-        answer_ok(connection, request) if request.head.raw_path == b"/health" else None
+        respond_ok(connection, request) if request.head.raw_path == b"/health" else None
     )
     asked = replicas.get().addErrback(lambda failure: None)
     await until(lambda: sum(replicas.asked()) == 1)

@@ -68,7 +68,7 @@ class Door:
         virtual_ports: Ports by scheme for virtual-hosted style, if it has others.
         path: Path of the endpoint; empty for most.
         styles: Ways to address buckets here: each style's name, with the reason if it is impossible, or an empty text.
-        answer_seconds: Timeout of one response.
+        response_seconds: Timeout of one response.
     """
 
     ports: dict[str, int]
@@ -77,7 +77,7 @@ class Door:
     path: str = ""
     styles: tuple[tuple[str, str], ...] = (("path", ""), ("virtual", ""))
     virtual_ports: dict[str, int] = dict_field(default_factory=dict)
-    answer_seconds: int = 60
+    response_seconds: int = 60
 
     def port(self, scheme: str, style: str) -> int:
         """
@@ -307,7 +307,7 @@ class Field:
             secret,
             MODES[mode].service_path.decode(),
             (("path", ""), ("virtual", "the stand-in reads no host names")),
-            answer_seconds=15 if MODES[mode].hangs_on_uploads else 60,
+            response_seconds=15 if MODES[mode].hangs_on_uploads else 60,
         )
 
 

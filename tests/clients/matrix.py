@@ -373,7 +373,7 @@ class Matrix:
             new=new,
             empty=empty,
             directory=str(directory),
-            answer_seconds=door.answer_seconds,
+            response_seconds=door.response_seconds,
             tools=installed.tools,
         )
         result = CellResult(self._drive(place.client, installed, cell))

@@ -77,7 +77,7 @@ class RemoteSource:
         self.lookups.append((access_key_id, found))
         return found
 
-    def answer(self) -> None:
+    def response(self) -> None:
         """
         Answer the oldest lookup: the secret of each key follows from its name.
         """
@@ -164,9 +164,9 @@ async def status(client: FaultyClient) -> int:
     """
     Return the status of a client's response.
     """
-    answer = await client.answer()
-    assert answer is not None
-    return answer.status
+    response = await client.response()
+    assert response is not None
+    return response.status
 
 
 @pytest_twisted.ensureDeferred
@@ -188,10 +188,10 @@ async def test_a_source_serves_requests_until_the_last_one(tmp_path: Path, opene
     other = await running.send("B")
     await until(lambda: following.lookups)
     before = (list(former.stops), following.started_with, running.service.credentials)
-    former.answer()
+    former.response()
     first = await status(client)
     await until(lambda: former.stops)
-    following.answer()
+    following.response()
     second = await status(other)
     await running.close(opened)
 
@@ -217,7 +217,7 @@ async def test_a_failed_reload_keeps_the_source(tmp_path: Path, opened: list[Rem
     reloads.append(running.service.reload())
     client = await running.send("A")
     await until(lambda: opened[0].lookups)
-    opened[0].answer()
+    opened[0].response()
     answered = await status(client)
     started = [len(source.started_with) for source in opened]
     stopped = [len(source.stops) for source in opened]

@@ -16,7 +16,7 @@ import pytest_twisted
 
 from s3proxy.commands.cli import main
 from s3proxy.testing.certificates import make_authority, make_certificate
-from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest, answer_ok
+from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest, respond_ok
 from tests.support.daemon import BODY, LONG, Daemon, twistd_arguments
 from tests.support.harness import SERVER, until
 from tests.support.processes import free_port, running, until_listening, write_configuration
@@ -171,25 +171,25 @@ async def test_no_output_holds_a_secret(tmp_path: Path) -> None:
             good.put("/test-bucket/key", BODY, SIGNED_CHUNKS),
             bad.put("/test-bucket/key", b"hello", HASH),
         ]
-        answers = [await daemon.ask(request.head + request.body) for request in asked]
-        answers.append(await daemon.ask(f"GET {presigned} HTTP/1.1\r\n".encode() + host))
+        responses = [await daemon.ask(request.head + request.body) for request in asked]
+        responses.append(await daemon.ask(f"GET {presigned} HTTP/1.1\r\n".encode() + host))
         other = presigned[:-1] + ("1" if presigned.endswith("0") else "0")
-        answers.append(await daemon.ask(f"GET {other} HTTP/1.1\r\n".encode() + host))
+        responses.append(await daemon.ask(f"GET {other} HTTP/1.1\r\n".encode() + host))
         head = good.head("GET", "/test-bucket/key", {"x-amz-security-token": token})[0]
-        answers.append(await daemon.ask(head))
-        answers.append(await daemon.ask(b"GARBAGE " + token.encode() + b"\r\n\r\n"))
+        responses.append(await daemon.ask(head))
+        responses.append(await daemon.ask(b"GARBAGE " + token.encode() + b"\r\n\r\n"))
 
         def refuse(connection: FaultyConnection, request: ReceivedRequest) -> None:
             document = b"<Error><Code>SignatureDoesNotMatch</Code></Error>"
             connection.send(b"HTTP/1.1 403 F\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))
 
         daemon.backend.on_request = refuse
-        answers.append(await daemon.ask(good.head("GET", "/test-bucket/key")[0]))
-        daemon.backend.on_request = answer_ok
+        responses.append(await daemon.ask(good.head("GET", "/test-bucket/key")[0]))
+        daemon.backend.on_request = respond_ok
     await daemon.close()
     output = daemon.output()
 
-    statuses = [int(answer[9:12]) for answer in answers]
+    statuses = [int(response[9:12]) for response in responses]
     assert statuses[:5] == [200, 200, 403, 200, 403]
     assert statuses[7] == 500
     assert output.count("REST.PUT.OBJECT") == 3
@@ -204,7 +204,7 @@ async def test_no_output_holds_a_secret(tmp_path: Path) -> None:
     assert len(secrets) > 12
     assert [secret for secret in secrets if secret in output] == []
     assert "Traceback" not in output
-    everything = b"".join(answers)
+    everything = b"".join(responses)
     for secret in secrets[:6]:
         if secret != token:
             assert secret.encode() not in everything
@@ -363,13 +363,13 @@ async def test_a_daemon_without_an_access_log_logs_requests_to_twistds_log(tmp_p
     pid = int(pidfile.read_text())
     try:
         await until(lambda: "listening on" in log.read_text(), LONG)
-        answer = await daemon.ask(daemon.signer().head("GET", "/test-bucket/key")[0])
+        response = await daemon.ask(daemon.signer().head("GET", "/test-bucket/key")[0])
     finally:
         os.kill(pid, signal.SIGTERM)
     await until(lambda: not pidfile.exists(), LONG)
     await daemon.close()
 
-    assert answer.startswith(b"HTTP/1.1 200")
+    assert response.startswith(b"HTTP/1.1 200")
     assert log.read_text().count('log.access is "-"') == workers
     assert log.read_text().count('REST.GET.OBJECT key "GET /test-bucket/key HTTP/1.1" 200') == 1
 

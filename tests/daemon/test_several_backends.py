@@ -23,7 +23,7 @@ from s3proxy.commands.cli import main
 from s3proxy.configuration.loading import make_settings
 from s3proxy.daemon.service import ProxyService
 from s3proxy.testing.faulty_backend import FaultyBackend
-from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.faulty_client import FaultyClient, Response
 from s3proxy.testing.legacy_messages import Reply
 from s3proxy.testing.legacy_objects import IncomingBody
 from s3proxy.testing.legacy_quirks import Quirks
@@ -81,7 +81,7 @@ class Client:
     stores: TwoStores
     signer: Signer
 
-    async def put(self, target: str, body: bytes = b"", mode: str = HASH, **headers: str) -> Answer:
+    async def put(self, target: str, body: bytes = b"", mode: str = HASH, **headers: str) -> Response:
         """
         Store an object; return the response.
         """
@@ -89,7 +89,7 @@ class Client:
         request = self.signer.put(target, body, mode, headers=named)
         return await self.stores.ask("PUT", request.head + request.body)
 
-    async def get(self, target: str) -> Answer:
+    async def get(self, target: str) -> Response:
         """
         Send a GET; return the response.
         """
@@ -148,7 +148,7 @@ class TwoStores:
         """
         return Client(self, Signer(name, f"secret of {name}", host=host))
 
-    async def ask(self, method: str, data: bytes) -> Answer:
+    async def ask(self, method: str, data: bytes) -> Response:
         """
         Send a request on a new connection.
         """
@@ -156,11 +156,11 @@ class TwoStores:
         factory.noisy = False
         client = await self.endpoint.connect(factory)
         client.send(data)
-        answer = await client.answer(method)
-        assert answer is not None
+        response = await client.response(method)
+        assert response is not None
         client.transport.loseConnection()
         await client.until(lambda: client.lost)
-        return answer
+        return response
 
     def asked(self) -> dict[str, list[tuple[str, str]]]:
         """
@@ -187,18 +187,18 @@ def _a_day_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("s3proxy.daemon.generation.utc_now", lambda: NOW)
 
 
-def code(answer: Answer) -> tuple[int, str]:
+def code(response: Response) -> tuple[int, str]:
     """
     Return status and error code.
     """
-    return answer.status, ElementTree.fromstring(answer.body).findtext("Code") or ""
+    return response.status, ElementTree.fromstring(response.body).findtext("Code") or ""
 
 
-def buckets(answer: Answer) -> list[str]:
+def buckets(response: Response) -> list[str]:
     """
     Return the names of a listing of buckets.
     """
-    elements = ElementTree.fromstring(answer.body).iter()
+    elements = ElementTree.fromstring(response.body).iter()
     return [element.text or "" for element in elements if element.tag.rpartition("}")[2] == "Name"]
 
 
@@ -209,7 +209,7 @@ async def test_objects_lie_where_their_bucket_is_routed(tmp_path: Path) -> None:
     """
     stores = TwoStores(tmp_path)
     plain, hosted = stores.client(), stores.client(host=f"logs-1.{HOST}")
-    answers = [
+    responses = [
         await plain.put("/logs-1"),
         await plain.put("/other"),
         await plain.put("/logs-1/small", b"a"),
@@ -224,8 +224,8 @@ async def test_objects_lie_where_their_bucket_is_routed(tmp_path: Path) -> None:
     other_case = await plain.get("/Logs-1/small")
     await stores.close()
 
-    assert [answer.status for answer in answers] == [200] * 7
-    assert [answer.body for answer in back] == [b"a", b"b", BODY, BODY[::-1], b"c"]
+    assert [response.status for response in responses] == [200] * 7
+    assert [response.body for response in back] == [b"a", b"b", BODY, BODY[::-1], b"c"]
     assert stores.logs.objects.buckets() == ["logs-1"]
     assert stores.first.objects.buckets() == ["other"]
     assert stores.logs.object_bytes("logs-1", "large") == BODY
@@ -243,7 +243,7 @@ async def test_buckets_are_listed_at_one_store(tmp_path: Path) -> None:
     listed = {name: await stores.client(name).get("/") for name in ("PLAIN", "PINNED", "ONE", "BOTH", "LOGS")}
     await stores.close()
 
-    assert {name: buckets(answer) for name, answer in listed.items()} == {
+    assert {name: buckets(response) for name, response in listed.items()} == {
         "PLAIN": ["other"],
         "PINNED": ["logs-1"],
         "ONE": ["other"],
@@ -297,9 +297,9 @@ async def test_a_copy_does_not_cross_from_store_to_store(tmp_path: Path) -> None
     heard_within = stores.asked()
     await stores.close()
 
-    assert [answer.status for answer in within] == [200, 200]
+    assert [response.status for response in within] == [200, 200]
     assert (stores.logs.object_bytes("logs-1", "copy"), stores.first.object_bytes("other", "copy")) == (b"a", b"b")
-    assert [code(answer) for answer in across] == [(501, "NotImplemented")] * 4
+    assert [code(response) for response in across] == [(501, "NotImplemented")] * 4
     assert heard == {"first": [], "logs": []}
     assert heard_within == {"first": [("FIRST-OWN", f"PUT /other/copy{part}")], "logs": []}
 
@@ -317,10 +317,10 @@ async def test_a_form_goes_where_its_bucket_is(tmp_path: Path) -> None:
     assert stores.service.reload()
     await stores.client().put(f"/{BUCKET}")
     form = form_request(multipart(v4_fields([["starts-with", "$key", ""]], key="file"), b"of a browser"))
-    answer = await stores.ask("POST", form.head + form.body)
+    response = await stores.ask("POST", form.head + form.body)
     await stores.close()
 
-    assert answer.status == 204
+    assert response.status == 204
     assert stores.logs.object_bytes(BUCKET, "file") == b"of a browser"
     assert stores.first.asked == []
 
@@ -379,7 +379,7 @@ async def test_a_mapped_key_gets_no_other(tmp_path: Path) -> None:
     heard = stores.asked()
     await stores.close()
 
-    assert [code(answer) for answer in refused] == [(403, "AccessDenied")] * 4
+    assert [code(response) for response in refused] == [(403, "AccessDenied")] * 4
     assert heard == {"first": [], "logs": []}
 
 
@@ -391,11 +391,11 @@ async def test_a_key_which_a_backend_refuses_is_named_in_the_log(tmp_path: Path)
     wrong = {**BACKEND_KEYS[1], "secret_access_key": "a wrong secret"}
     stores = TwoStores(tmp_path, backend_key=[BACKEND_KEYS[0], wrong, BACKEND_KEYS[2]])
     with capturedLogs() as captured:
-        answer = await stores.client("OTHER").get("/other/key")
+        response = await stores.client("OTHER").get("/other/key")
     right = await stores.client("ONE").get("/other/key")
     await stores.close()
 
-    assert code(answer) == (500, "InternalError")
+    assert code(response) == (500, "InternalError")
     assert code(right) == (404, "NoSuchBucket")
     (event,) = [event for event in captured if "refused our own signature" in (event["log_format"] or "")]
     text = event["log_format"].format(**event)

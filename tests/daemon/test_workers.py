@@ -156,7 +156,7 @@ async def test_sockets_of_systemd(tmp_path: Path, workers: int) -> None:
             "from twisted.scripts.twistd import run; run()"
         )
         arguments = ["-c", code, str(owned.fileno()), *twistd_arguments(daemon.configuration)[2:]]
-        answers = []
+        responses = []
         load = Load(daemon.port, daemon.signer(), 8)
         for number in (1, 2):
             with running(arguments, tmp_path, pass_fds=(owned.fileno(),)) as process:
@@ -166,11 +166,11 @@ async def test_sockets_of_systemd(tmp_path: Path, workers: int) -> None:
                     await turns(20)
         with running(arguments, tmp_path, pass_fds=(owned.fileno(),)) as process:
             await load.end()
-            answers.append(await daemon.ask(daemon.signer().head("GET", "/b/k")[0]))
+            responses.append(await daemon.ask(daemon.signer().head("GET", "/b/k")[0]))
         await daemon.close()
 
     assert set(load.ledger) == {"200"}
-    assert b"200 OK" in answers[0]
+    assert b"200 OK" in responses[0]
 
 
 @pytest_twisted.ensureDeferred
@@ -260,7 +260,7 @@ async def test_the_last_requests_of_a_drain_are_logged(tmp_path: Path, workers: 
     assert (tmp_path / "access.log").read_text().count('REST.PUT.OBJECT key "PUT /test-bucket/key HTTP/1.1" 200') == 2
 
 
-def answer_and_close(connection: FaultyConnection, request: ReceivedRequest) -> None:
+def respond_and_close(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
     Respond as a backend that closes its connections.
     """
@@ -282,7 +282,7 @@ async def test_requests_which_end_in_a_replaced_worker_are_counted(tmp_path: Pat
     supervised = Supervised(tmp_path)
     daemon = supervised.daemon
     # The backend keeps no connection open, so the worker ends in the reactor turn of its last report.
-    daemon.backend.on_request = answer_and_close
+    daemon.backend.on_request = respond_and_close
     upload = daemon.signer().put("/test-bucket/key", BODY, SIGNED_CHUNKS)
     with running(twistd_arguments(daemon.configuration), tmp_path) as process:
         await supervised.until_ready(process)

@@ -37,7 +37,7 @@ def test_signed_requests_and_their_changes(signer: str, capsys: pytest.CaptureFi
         proxy.now = datetime.now(UTC)
         data = wire.encode()
         verdict = proxy.send(data)
-        assert len(verdict.stored) == 1, f"{number}: refused {verdict.codes}: {data!r}\n{verdict.answers.decode()}"
+        assert len(verdict.stored) == 1, f"{number}: refused {verdict.codes}: {data!r}\n{verdict.responses.decode()}"
         meant = meaning_of(verdict.stored[0], wire)
 
         kind, changed = change(rng, wire)
@@ -50,7 +50,7 @@ def test_signed_requests_and_their_changes(signer: str, capsys: pytest.CaptureFi
             assert now_means == meant, f"{number}: a change of the {kind} was let pass: {data!r}\n{wire.encode()!r}"
             outcomes["the same in meaning"] += 1
         else:
-            assert verdict.statuses, f"{number}: no answer: {data!r}"
+            assert verdict.statuses, f"{number}: no response: {data!r}"
             assert 400 <= verdict.statuses[0] < 500 or verdict.statuses[0] == 501, f"{number}: {data!r}"
             outcomes["refused"] += 1
     with capsys.disabled():

@@ -76,10 +76,10 @@ class Script:
         Return a factory to listen with.
         """
         backend = FaultyBackend()
-        backend.on_request = self._answer
+        backend.on_request = self._response
         return backend
 
-    def _answer(self, connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def _response(self, connection: FaultyConnection, request: ReceivedRequest) -> None:
         head = request.head
         self.asked.append((head.method, head.raw_target))
         self._operation = ""

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from s3proxy.commands.cli import main
 from s3proxy.testing import FaultyBackend, LegacyStore
-from s3proxy.testing.faults import answers
+from s3proxy.testing.faults import responds
 from s3proxy.testing.legacy_quirks import MODES
 from tests.support.harness import turns, until
 
@@ -126,7 +126,7 @@ async def test_what_a_storage_says_does_not_reach_the_terminal_raw() -> None:
     """
     backend = FaultyBackend()
     document = b"<Error><Code>Odd]0;title\x1b[2J</Code></Error>"
-    answers(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))(backend)
+    responds(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))(backend)
     port = reactor.listenTCP(0, backend, interface="127.0.0.1")
     try:
         command = Command(port.getHost().port)

@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 
 from s3proxy.backend.request import BackendLimits
 from s3proxy.configuration.options import Place
-from s3proxy.doctor import answers, conditions, sources, strays, subresources
+from s3proxy.doctor import conditions, responses, sources, strays, subresources
 from s3proxy.doctor.comparison import KEPT_BACK, compare, expected
 from s3proxy.doctor.conditions import CONDITIONS
 from s3proxy.doctor.examination import PROBE_COUNT
@@ -39,7 +39,7 @@ from tests.support.harness import NOW, ClockedReactor, turns, until
 
 PROBES = {
     probe.name: probe
-    for room in (conditions, sources, strays, subresources, answers)
+    for room in (conditions, sources, strays, subresources, responses)
     for probe in room.PROBES  # type: ignore[attr-defined]
 }
 
@@ -218,7 +218,7 @@ async def test_the_entity_tag_of_an_upload_in_parts() -> None:
     ("name", "method", "status"),
     [("head-silent", b"HEAD", 404), ("204-silent", b"DELETE", 204), ("304-silent", b"GET", 304)],
 )
-async def test_bytes_behind_an_answer(name: str, method: bytes, status: int) -> None:
+async def test_bytes_behind_a_response(name: str, method: bytes, status: int) -> None:
     """
     They are counted.
     """

@@ -17,7 +17,7 @@ from s3proxy.doctor.examination import PROBE_COUNT, Interrupted
 from s3proxy.doctor.report import TAKES_ANYBODY, Report
 from s3proxy.doctor.verdict import Finding
 from s3proxy.testing import FaultyBackend
-from s3proxy.testing.faults import answers
+from s3proxy.testing.faults import responds
 from s3proxy.testing.legacy_bucket_operations import BucketOperations
 from s3proxy.testing.legacy_messages import Call, Refusal, Reply
 from s3proxy.testing.legacy_objects import Folder
@@ -39,7 +39,7 @@ async def test_a_legacy_store(tmp_path: Path) -> None:
         assert examined.verdicts("wrong-secret-refused", "v4-header", "v4-presigned") == ["yes", "no", "no"]
         assert examined.verdicts("v2-date", "v2-iso-date", "v2-presigned") == ["yes", "no", "yes"]
         assert examined.verdicts("reset-drops", "reset-drops-large", "reset-drops-part") == ["yes", "yes", "unclear"]
-        assert examined.verdicts("reset-keeps-former", "fin-drops", "early-answer") == ["yes", "yes", "yes"]
+        assert examined.verdicts("reset-keeps-former", "fin-drops", "early-response") == ["yes", "yes", "yes"]
         assert examined.verdicts("signed-chunks", "unsigned-trailer", "chunked-transfer") == ["no", "no", "no"]
         assert examined.verdicts("key-plus", "key-escaped-plus", "key-slashes") == ["no", "yes", "no"]
         assert "'a b'" in examined.findings["key-plus"].why
@@ -292,7 +292,7 @@ async def test_no_storage() -> None:
     A server that is not S3 is reported, and so is one that does not exist.
     """
     page = FaultyBackend()
-    answers(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nIt works!")(page)
+    responds(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nIt works!")(page)
     async with patient(page) as examined:
         with pytest.raises(CannotExamine, match="is not an S3 service"):
             await examined.run()

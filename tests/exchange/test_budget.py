@@ -694,7 +694,7 @@ async def test_one_key_does_not_take_the_memory_of_others(is_tls: bool) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_documents_of_answers_count_as_memory() -> None:
+async def test_documents_of_responses_count_as_memory() -> None:
     """
     What s3proxy reads of a response before it relays it counts for the key, until it was sent to the client.
     """
@@ -702,16 +702,16 @@ async def test_documents_of_answers_count_as_memory() -> None:
     sizes: list[int] = []
     parts: list[FaultyConnection] = []
 
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, request: ReceivedRequest) -> None:
         parts.append(connection)
         connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 50000\r\n\r\n" + b"<" + b"x" * 39_999)
 
-    harness.backend.on_request = answer
+    harness.backend.on_request = respond
     client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b""))
     await until(lambda: harness.proxy.context.budgets.used["memory"] == 40_000)
     sizes.append(harness.proxy.context.budgets.used["memory"])
     parts[0].send(b"y" * 10_000)
-    answered = await client.answer("GET")
+    answered = await client.response("GET")
     await until(lambda: not harness.proxy.running_count)
     sizes.append(harness.proxy.context.budgets.used["memory"])
     await harness.close()
@@ -830,18 +830,18 @@ async def test_a_document_is_counted_until_the_client_has_taken_it() -> None:
     document = b"<ListBucketResult><Name>%s</Name></ListBucketResult>" % (b"x" * (3 << 20))
     size = len(document)
 
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, request: ReceivedRequest) -> None:
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % size)
         connection.send(document)
 
-    harness.backend.on_request = answer
+    harness.backend.on_request = respond
     client = await harness.connect()
     client.transport.pauseProducing()
     client.send(Signer().head("GET", "/test-bucket?list-type=2")[0])
     await until(lambda: harness.records)
     waiting = harness.proxy.context.budgets.used["memory"]
     client.transport.resumeProducing()
-    answered = await client.answer("GET")
+    answered = await client.response("GET")
     await until(lambda: not harness.proxy.context.budgets.used["memory"])
     await harness.close()
 
@@ -860,11 +860,11 @@ async def test_a_document_that_finds_no_memory_is_not_read_on() -> None:
     other, _ = held(harness.proxy.context.budgets, b"other")
     other.add(2 * MEMORY_STEP)
 
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, request: ReceivedRequest) -> None:
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: 900000\r\n\r\n")
         connection.send(b"<" + b"x" * 800_000)
 
-    harness.backend.on_request = answer
+    harness.backend.on_request = respond
     client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket?list-type=2")[0], b""))
     await until(lambda: harness.proxy.context.budgets.waited["memory"])
     await turns(100)
@@ -960,9 +960,9 @@ async def outcome(client: FaultyClient) -> tuple[int, str | None]:
     """
     Return the status and the error code of a response.
     """
-    answer = await client.answer("PUT")
-    assert answer is not None
-    return answer.status, element(answer.body, "Code")
+    response = await client.response("PUT")
+    assert response is not None
+    return response.status, element(response.body, "Code")
 
 
 @pytest.mark.parametrize(
@@ -985,14 +985,14 @@ async def test_requests_wait_and_are_refused_last(limits: dict[str, int], patien
     second = await asked(harness, Signer().put("/test-bucket/b", b"y" * 600, HASH))
     await turns(50)
     waiting = (len(held), harness.proxy.running_count)
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
     if patient:
-        held[0].send(answer)
+        held[0].send(response)
         one = await outcome(first)
         harness.clock.advance(1.0)
         await until(lambda: len(held) == 2)
-        held[1].send(answer)
+        held[1].send(response)
         two = await outcome(second)
     else:
         if "requests_per_second" in limits:
@@ -1000,7 +1000,7 @@ async def test_requests_wait_and_are_refused_last(limits: dict[str, int], patien
             harness.proxy.context.budgets._all.requests_per_second._left = -100.0
         harness.clock.advance(5.0)
         two = await outcome(second)
-        held[0].send(answer)
+        held[0].send(response)
         one = await outcome(first)
     stored = len(harness.backend.requests)
     aborted = dict(harness.proxy.context.counts.aborted)
@@ -1075,10 +1075,10 @@ async def test_bytes_a_second_of_a_download() -> None:
     harness = Harness(clock=Clock(), budget_limits=BudgetLimits(bytes_per_second=100_000))
     assert harness.clock is not None
 
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, request: ReceivedRequest) -> None:
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
 
-    harness.backend.on_request = answer
+    harness.backend.on_request = respond
     client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b""))
     seconds = 0
     while len(client.received) < len(BODY):
@@ -1087,7 +1087,7 @@ async def test_bytes_a_second_of_a_download() -> None:
         harness.clock.advance(1.0)
         seconds += 1
         assert seconds < 100
-    received = await client.answer("GET")
+    received = await client.response("GET")
     await harness.close()
 
     assert received is not None
@@ -1149,7 +1149,7 @@ async def test_the_proxys_own_hold_is_not_the_clients_slowness() -> None:
     assert paused >= 3600
 
 
-@pytest.mark.parametrize("part", ["body", "answer"])
+@pytest.mark.parametrize("part", ["body", "response"])
 @pytest_twisted.ensureDeferred
 async def test_a_request_may_be_bounded_in_time(part: str) -> None:
     """
@@ -1169,14 +1169,14 @@ async def test_a_request_may_be_bounded_in_time(part: str) -> None:
         harness.clock.advance(10)
         if part == "body":
             client.send(request.body[1000 + number : 1001 + number])
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
     if part == "body":
-        assert answer is not None
-        assert (answer.status, element(answer.body, "Code")) == (400, "RequestTimeout")
+        assert response is not None
+        assert (response.status, element(response.body, "Code")) == (400, "RequestTimeout")
     else:
-        assert answer is None
+        assert response is None
 
 
 @pytest_twisted.ensureDeferred
@@ -1302,16 +1302,16 @@ async def test_what_is_no_request_holds_no_place() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_answer_that_was_given_up_is_not_heard_of_again() -> None:
+async def test_a_response_that_was_given_up_is_not_heard_of_again() -> None:
     """
     If a client has left, the end of the connection that brought its document is not a failure.
     """
     harness = Harness(clock=Clock())
 
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, request: ReceivedRequest) -> None:
         connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 50000\r\n\r\n<")
 
-    harness.backend.on_request = answer
+    harness.backend.on_request = respond
     client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b""))
     await until(lambda: harness.backend.requests)
     await turns(20)

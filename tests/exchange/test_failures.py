@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from s3proxy.backend.request import BackendLimits, BackendRequest
 from s3proxy.frontend.times import ClientTimes
 from s3proxy.profiles.profile import BackendKey
-from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
+from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest, respond_ok
 from tests.conftest import ErrorLog
 from tests.oracle.tap import Oracle
 from tests.support.harness import Harness, server_context, turns, until
@@ -46,9 +46,9 @@ async def ask(backend: FaultyBackend, head: bytes = GET, body: bytes = b"", **op
     Send one request through a new proxy.
     """
     harness = Harness(backend=backend, **options)
-    answer = await harness.request(head, body)
+    response = await harness.request(head, body)
     await harness.close()
-    return answer
+    return response
 
 
 # The backend
@@ -65,8 +65,8 @@ async def test_a_backend_which_is_gone_is_not_asked_for_a_while() -> None:
     await harness.backend_port.stopListening()
 
     async def status() -> int:
-        answer = await harness.request(GET)
-        return int(answer.status)
+        response = await harness.request(GET)
+        return int(response.status)
 
     gone = [await status() for _ in range(2)]
     assert harness.pool.breaker.is_open
@@ -101,14 +101,14 @@ async def test_an_upload_to_a_backend_which_is_not_asked(mode: str, *, spools: b
     if spools:
         await client.until(lambda: client.received)
         client.send(request.body)
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     held = harness.proxy.held_size
     client.transport.loseWriteConnection()
     await client.until(lambda: client.lost)
     await harness.close()
 
-    assert (answer.status, element(answer.body, "Code")) == (503, "ServiceUnavailable")
-    assert (answer.interim, client.received) == ([100] if spools else [], b"")
+    assert (response.status, element(response.body, "Code")) == (503, "ServiceUnavailable")
+    assert (response.interim, client.received) == ([100] if spools else [], b"")
     assert (held, harness.spool.size) == (0, 0)
 
 
@@ -119,7 +119,7 @@ async def test_refusals_do_not_open_the_breaker() -> None:
     """
     backend = answering(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
     harness = Harness(backend=backend, limits=BackendLimits(breaker_failures=1))
-    answers = [await harness.request(GET) for _ in range(3)]
+    responses = [await harness.request(GET) for _ in range(3)]
     backend.on_request = lambda connection, request: None
     client = await harness.connect()
     client.send(GET)
@@ -128,7 +128,7 @@ async def test_refusals_do_not_open_the_breaker() -> None:
     await until(lambda: harness.proxy.running_count == 0)
     await harness.close()
 
-    assert [answer.status for answer in answers] == [500] * 3
+    assert [response.status for response in responses] == [500] * 3
     assert not harness.pool.breaker.is_open
 
 
@@ -142,11 +142,11 @@ async def test_a_backend_which_refuses_connections_is_unavailable() -> None:
     await port.stopListening()
     harness = Harness(endpoint=TCP4ClientEndpoint(reactor, "127.0.0.1", number))
 
-    answer = await harness.request(GET)
+    response = await harness.request(GET)
     await harness.close()
 
-    assert (answer.status, element(answer.body, "Code")) == (503, "ServiceUnavailable")
-    assert answer.header("Retry-After")
+    assert (response.status, element(response.body, "Code")) == (503, "ServiceUnavailable")
+    assert response.header("Retry-After")
 
 
 @pytest.mark.parametrize(
@@ -168,20 +168,20 @@ async def test_a_backend_is_no_trusted_parser(data: bytes) -> None:
     """
     A response that two readers could understand differently is refused: 500 InternalError.
     """
-    answer = await ask(answering(data))
+    response = await ask(answering(data))
 
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+    assert (response.status, element(response.body, "Code")) == (500, "InternalError")
 
 
 @pytest_twisted.ensureDeferred
-async def test_interim_answers_are_not_relayed() -> None:
+async def test_interim_responses_are_not_relayed() -> None:
     """
     Sixteen interim responses are skipped, and the final one is relayed.
     """
-    answer = await ask(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 16 + OK))
+    response = await ask(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 16 + OK))
 
-    assert answer.status == 200
-    assert answer.interim == []
+    assert response.status == 200
+    assert response.interim == []
 
 
 @pytest_twisted.ensureDeferred
@@ -192,13 +192,13 @@ async def test_a_backend_which_resets_is_an_internal_error() -> None:
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: connection.transport.abortConnection()
 
-    answer = await ask(backend)
+    response = await ask(backend)
 
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+    assert (response.status, element(response.body, "Code")) == (500, "InternalError")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_cut_answer_does_not_look_complete() -> None:
+async def test_a_cut_response_does_not_look_complete() -> None:
     """
     After the first byte of a response a failure resets the client's connection.
     """
@@ -217,7 +217,7 @@ async def test_a_cut_answer_does_not_look_complete() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_answer_which_ends_with_its_connection_is_framed_anew() -> None:
+async def test_a_response_which_ends_with_its_connection_is_framed_anew() -> None:
     """
     The client gets chunked transfer coding, so that it can distinguish a cut from the end.
     """
@@ -228,10 +228,10 @@ async def test_an_answer_which_ends_with_its_connection_is_framed_anew() -> None
         connection.transport.loseConnection()
 
     backend.on_request = on_request
-    answer = await ask(backend)
+    response = await ask(backend)
 
-    assert answer.header("Transfer-Encoding") == "chunked"
-    assert answer.body == b"hello"
+    assert response.header("Transfer-Encoding") == "chunked"
+    assert response.body == b"hello"
 
 
 @pytest_twisted.ensureDeferred
@@ -251,11 +251,11 @@ async def test_a_silent_backend_is_unavailable() -> None:
     assert client.received == b""
     clock.advance(2)
 
-    answer = await client.answer()
+    response = await client.response()
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (503, "ServiceUnavailable")
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (503, "ServiceUnavailable")
 
 
 @pytest_twisted.ensureDeferred
@@ -270,12 +270,12 @@ async def test_an_early_success_is_never_believed() -> None:
     client = await harness.connect()
     client.send(request.head + request.body[:100_000])
 
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await until(lambda: backend.connections[0].lost)
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (500, "InternalError")
     assert harness.proxy.context.counts.committed_early == 1
     assert backend.requests == []
 
@@ -296,13 +296,13 @@ async def test_an_early_refusal_is_relayed(status: int) -> None:
     client = await harness.connect()
     client.send(request.head + request.body[:200_000])
 
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await until(lambda: backend.connections[0].lost)
     await harness.close()
 
-    assert answer is not None
-    assert answer.status == status
-    assert answer.body == document
+    assert response is not None
+    assert response.status == status
+    assert response.body == document
     assert backend.requests == []
 
 
@@ -315,21 +315,21 @@ async def test_a_stale_connection_is_not_the_clients_problem() -> None:
     harness = Harness(backend=backend)
     client = await harness.connect()
     client.send(GET)
-    await client.answer()
+    await client.response()
 
     def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
-        backend.on_request = answer_ok
+        backend.on_request = respond_ok
         backend.requests.clear()
         connection.transport.abortConnection()
 
     backend.on_request = on_request
     request = Signer().put(TARGET, b"hello", HASH)
     client.send(request.head + request.body)
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer is not None
-    assert answer.status == 200
+    assert response is not None
+    assert response.status == 200
     assert harness.pool.retried_count == 1
     assert [received.body for received in backend.requests] == [b"hello"]
 
@@ -343,7 +343,7 @@ async def test_a_streamed_upload_survives_a_stale_connection() -> None:
     harness = Harness(backend=backend)
     client = await harness.connect()
     client.send(GET)
-    await client.answer()
+    await client.response()
 
     def on_head(connection: FaultyConnection, head: object) -> None:
         backend.on_head = lambda connection, head: None
@@ -352,13 +352,13 @@ async def test_a_streamed_upload_survives_a_stale_connection() -> None:
     backend.on_head = on_head
     request = Signer().put(TARGET, BODY, SIGNED_CHUNKS)
     client.send(request.head + request.body)
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer is not None
-    assert answer.status in {200, 503}
+    assert response is not None
+    assert response.status in {200, 503}
     whole = [received.sha256 for received in backend.requests if received.head.method == b"PUT"]
-    assert whole == ([hashlib.sha256(BODY).hexdigest()] if answer.status == 200 else [])
+    assert whole == ([hashlib.sha256(BODY).hexdigest()] if response.status == 200 else [])
 
 
 @pytest_twisted.ensureDeferred
@@ -370,14 +370,14 @@ async def test_a_post_is_not_sent_twice() -> None:
     harness = Harness(backend=backend)
     client = await harness.connect()
     client.send(GET)
-    await client.answer()
+    await client.response()
     backend.on_request = lambda connection, request: connection.transport.abortConnection()
     client.send(Signer().head("POST", f"{TARGET}?uploads=", unsigned={"Content-Length": "0"})[0])
-    answer = await client.answer("POST")
+    response = await client.response("POST")
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (503, "SlowDown")
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (503, "SlowDown")
     assert sum(received.head.method == b"POST" for received in backend.requests) == 1
 
 
@@ -399,14 +399,14 @@ async def test_the_cap_of_connections_holds() -> None:
     clock.advance(6)
     await until(lambda: any(client.received for client in clients))
     (told,) = [client for client in clients if client.received]
-    answer = await told.answer()
+    response = await told.response()
     for connection in backend.connections:
         connection.send(OK)
     await until(lambda: all(client.received for client in clients if client is not told))
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (503, "SlowDown")
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (503, "SlowDown")
 
 
 @pytest.mark.parametrize(
@@ -426,13 +426,13 @@ async def test_what_a_backend_says_of_our_signature_reaches_no_client(code: str)
     A wrong backend secret is s3proxy's fault: 500 InternalError, and no text of the backend's.
     """
     document = b"<Error><Code>%s</Code><StringToSign>our own</StringToSign></Error>" % code.encode()
-    answer = await ask(
+    response = await ask(
         answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)),
         backend_key=BackendKey("BACKENDKEY", "a wrong secret"),
     )
 
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
-    assert b"our own" not in answer.body
+    assert (response.status, element(response.body, "Code")) == (500, "InternalError")
+    assert b"our own" not in response.body
 
 
 @pytest.mark.parametrize(("code", "status"), [("SignatureDoesNotMatch", 500), ("AccessDenied", 403)])
@@ -450,9 +450,9 @@ async def test_a_refusal_of_head_is_explained(code: str, status: int) -> None:
         connection.send(head if request.head.method == b"HEAD" else head + document)
 
     backend.on_request = on_request
-    answer = await ask(backend, Signer().head("HEAD", TARGET)[0])
+    response = await ask(backend, Signer().head("HEAD", TARGET)[0])
 
-    assert answer.status == status
+    assert response.status == status
     assert [request.head.method for request in backend.requests] == [b"HEAD", b"GET"]
     assert backend.requests[1].head.fields.value(b"range") == b"bytes=0-0"
 
@@ -472,10 +472,10 @@ async def test_a_refusal_of_head_which_nothing_explains(status: int) -> None:
             connection.send(b"HTTP/1.1 %d X\r\nContent-Length: 6\r\n\r\nsecret" % status)
 
     backend.on_request = on_request
-    answer = await ask(backend, Signer().head("HEAD", TARGET)[0])
+    response = await ask(backend, Signer().head("HEAD", TARGET)[0])
 
-    assert (answer.status, answer.header("X-Reason")) == (403, "policy")
-    assert answer.body == b""
+    assert (response.status, response.header("X-Reason")) == (403, "policy")
+    assert response.body == b""
 
 
 @pytest_twisted.ensureDeferred
@@ -484,14 +484,14 @@ async def test_a_fault_of_ours_is_an_internal_error(error_log: ErrorLog, monkeyp
     If any code inside s3proxy raises: the client reads 500 InternalError. The traceback is in the log, not in the
     response.
     """
-    for name in ("exchange.judging.plan_body", "forwarding.onward.backend_head", "exchange.answering.answer_use"):
+    for name in ("exchange.judging.plan_body", "forwarding.onward.backend_head", "exchange.answering.response_use"):
         with monkeypatch.context() as patch:
             patch.setattr(f"s3proxy.{name}", lambda *arguments, **options: 1 / 0)
             harness = Harness()
-            answer = await harness.request(GET)
+            response = await harness.request(GET)
             await harness.close()
-        assert (answer.status, element(answer.body, "Code")) == (500, "InternalError"), name
-        assert b"ZeroDivision" not in answer.body
+        assert (response.status, element(response.body, "Code")) == (500, "InternalError"), name
+        assert b"ZeroDivision" not in response.body
         assert len(error_log.flush()) >= 1
 
 
@@ -501,10 +501,12 @@ async def test_a_backends_policy_is_relayed() -> None:
     A plain AccessDenied is not about s3proxy's signature.
     """
     document = b"<Error><Code>AccessDenied</Code></Error>"
-    answer = await ask(answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)))
+    response = await ask(
+        answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))
+    )
 
-    assert answer.status == 403
-    assert answer.body == document
+    assert response.status == 403
+    assert response.body == document
 
 
 @pytest.mark.parametrize("fault", ["name", "issuer", "date"])
@@ -516,10 +518,10 @@ async def test_a_backend_which_cannot_prove_who_it_is_gets_no_byte(fault: str) -
     backend = FaultyBackend()
     harness = Harness(backend=backend, is_tls=True, backend_context=server_context(fault))
 
-    answer = await harness.request(GET)
+    response = await harness.request(GET)
     await harness.close()
 
-    assert (answer.status, element(answer.body, "Code")) == (503, "ServiceUnavailable")
+    assert (response.status, element(response.body, "Code")) == (503, "ServiceUnavailable")
     assert all(connection.received_size == 0 for connection in backend.connections)
     assert backend.requests == []
 
@@ -538,12 +540,12 @@ async def test_a_body_which_ends_early_is_incomplete() -> None:
     client.send(request.head + request.body[:200_000])
     client.transport.loseWriteConnection()
 
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await until(lambda: harness.backend.connections[0].lost)
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (400, "IncompleteBody")
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (400, "IncompleteBody")
     assert harness.backend.requests == []
 
 
@@ -561,13 +563,13 @@ async def test_a_client_which_has_said_all_is_answered() -> None:
     client.transport.loseWriteConnection()
     await until(lambda: waiting)
     await turns(20)
-    answer_ok(waiting[0], backend.requests[0])
+    respond_ok(waiting[0], backend.requests[0])
 
-    answer = await client.answer()
+    response = await client.response()
     await harness.close()
 
-    assert answer is not None
-    assert answer.body == b"hello"
+    assert response is not None
+    assert response.body == b"hello"
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -620,12 +622,12 @@ async def test_an_idle_body_times_out() -> None:
     assert client.received == b""
     clock.advance(2)
 
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await until(lambda: harness.backend.connections[0].lost)
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (400, "RequestTimeout")
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (400, "RequestTimeout")
     assert harness.backend.requests == []
 
 
@@ -745,11 +747,11 @@ async def test_continue_comes_after_authentication_only() -> None:
         if wanted:
             await client.until(lambda client=client: b"100 Continue\r\n\r\n" in client.received)
             client.send(request.body)
-        answer = await client.answer("PUT")
+        response = await client.response("PUT")
         await harness.close()
-        assert answer is not None
-        assert answer.interim == wanted
-        assert answer.status == (200 if wanted else 403)
+        assert response is not None
+        assert response.interim == wanted
+        assert response.status == (200 if wanted else 403)
 
 
 @pytest_twisted.ensureDeferred
@@ -762,10 +764,10 @@ async def test_requests_in_one_segment_are_answered_in_order() -> None:
     client = await harness.connect()
     client.send(request.head + request.body + GET + Signer().head("HEAD", TARGET)[0])
 
-    answers = [await client.answer("PUT"), await client.answer("GET"), await client.answer("HEAD")]
+    responses = [await client.response("PUT"), await client.response("GET"), await client.response("HEAD")]
     await harness.close()
 
-    assert [answer.status for answer in answers if answer] == [200, 200, 200]
+    assert [response.status for response in responses if response] == [200, 200, 200]
     assert [received.head.method for received in harness.backend.requests] == [b"PUT", b"GET", b"HEAD"]
 
 
@@ -778,9 +780,9 @@ async def test_a_small_refused_upload_keeps_its_connection() -> None:
     bad = Signer(secret="wrong").put(TARGET, b"a" * 1000, UNSIGNED)
     client = await harness.connect()
     client.send(bad.head)
-    first = await client.answer("PUT")
+    first = await client.response("PUT")
     client.send(bad.body + GET)
-    second = await client.answer("GET")
+    second = await client.response("GET")
     await harness.close()
 
     assert first is not None
@@ -799,27 +801,27 @@ async def test_a_presigned_upload_may_be_large() -> None:
     head = f"PUT {target} HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     harness = Harness()
 
-    answer = await harness.request(head, body)
+    response = await harness.request(head, body)
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].body == body
     assert b"X-Amz-" not in harness.backend.requests[0].head.raw_target
 
 
 @pytest.mark.parametrize("status", [204, 304])
 @pytest_twisted.ensureDeferred
-async def test_answers_without_a_body_have_none(status: int) -> None:
+async def test_responses_without_a_body_have_none(status: int) -> None:
     """
     204 and 304 end with their heads.
     """
     harness = Harness(backend=answering(b"HTTP/1.1 %d X\r\nETag: x\r\n\r\n" % status))
     client = await harness.connect()
     client.send(GET + GET)
-    answers = [await client.answer("GET"), await client.answer("GET")]
+    responses = [await client.response("GET"), await client.response("GET")]
     await harness.close()
 
-    assert [answer.status for answer in answers if answer] == [status, status]
+    assert [response.status for response in responses if response] == [status, status]
 
 
 @pytest_twisted.ensureDeferred
@@ -827,10 +829,12 @@ async def test_a_head_request_keeps_the_length() -> None:
     """
     The response to HEAD has the length of the body that it does not send.
     """
-    answer = await ask(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n"), Signer().head("HEAD", TARGET)[0])
+    response = await ask(
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n"), Signer().head("HEAD", TARGET)[0]
+    )
 
-    assert answer.header("Content-Length") == "12345"
-    assert answer.body == b""
+    assert response.header("Content-Length") == "12345"
+    assert response.body == b""
 
 
 @pytest_twisted.ensureDeferred
@@ -842,21 +846,21 @@ async def test_an_unfit_connection_is_not_pooled() -> None:
     harness = Harness(backend=backend)
     client = await harness.connect()
     client.send(GET)
-    await client.answer()
+    await client.response()
     backend.connections[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
     await until(lambda: backend.connections[0].lost)
     client.send(GET)
-    answer = await client.answer()
+    response = await client.response()
     await harness.close()
 
-    assert answer is not None
-    assert answer.body == b"hello"
+    assert response is not None
+    assert response.body == b"hello"
     assert len(backend.connections) == 2
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b""])
 @pytest_twisted.ensureDeferred
-async def test_what_came_to_an_idle_connection_is_nobodys_answer(data: bytes, oracle: Oracle) -> None:
+async def test_what_came_to_an_idle_connection_is_nobodys_response(data: bytes, oracle: Oracle) -> None:
     """
     Bytes or an end that the reactor has not seen yet, because the next request comes in the same turn.
     """

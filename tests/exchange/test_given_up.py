@@ -103,8 +103,8 @@ class Stage:
         Make the backend reachable, and return what another client reads.
         """
         self.pool.endpoint = over_tls(self._working) if self._is_tls else self._working
-        answer = await self.harness.request(GET)
-        return int(answer.status)
+        response = await self.harness.request(GET)
+        return int(response.status)
 
     async def end(self) -> None:
         """
@@ -157,9 +157,9 @@ async def test_uploads_that_are_refused(kind: str, how: str) -> None:
         await until(lambda: stage.attempts == count)  # noqa: B023
         await turns(3)
         client.send(b"zz\r\n" + request.body[4:])
-        answer = await client.answer("PUT")
-        assert answer is not None
-        assert answer.status in {400, 403}
+        response = await client.response("PUT")
+        assert response is not None
+        assert response.status in {400, 403}
     is_open, is_healthy, busy = stage.pool.breaker.is_open, stage.pool.is_healthy, stage.pool.busy_count
     status = await stage.reach()
     await stage.end()
@@ -180,11 +180,11 @@ async def test_nobody_is_there(how: str) -> None:
         clients[-1].send(GET)
         await until(lambda: stage.attempts == count)  # noqa: B023
     stage.clock.advance(stage.pool.limits.connect_time)
-    answers = [await client.answer("GET") for client in clients]
+    responses = [await client.response("GET") for client in clients]
     is_open, is_healthy = stage.pool.breaker.is_open, stage.pool.is_healthy
     await stage.end()
 
-    assert [answer and answer.status for answer in answers] == [503] * FAILURES
+    assert [response and response.status for response in responses] == [503] * FAILURES
     assert (is_open, is_healthy) == (True, False)
 
 

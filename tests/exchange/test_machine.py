@@ -25,7 +25,9 @@ def test_a_streamed_upload_is_finished_only_after_it_was_verified() -> None:
     """
     The backend gets the end of a body in one place only: after the verdict.
     """
-    exchange, actions = run(Event.AUTHENTICATED_TO_STREAM, Event.VERIFIED, Event.ANSWERED_BELOW_400, Event.ANSWER_ENDED)
+    exchange, actions = run(
+        Event.AUTHENTICATED_TO_STREAM, Event.VERIFIED, Event.ANSWERED_BELOW_400, Event.RESPONSE_ENDED
+    )
 
     assert actions == [
         Action.OPEN_UPLOAD,
@@ -59,7 +61,7 @@ def test_success_before_the_tail_was_released_is_not_believed() -> None:
     assert exchange.state is State.ENDED
 
 
-@pytest.mark.parametrize("event", [Event.ANSWERED_FROM_400, Event.ANSWER_NEEDS_READING])
+@pytest.mark.parametrize("event", [Event.ANSWERED_FROM_400, Event.RESPONSE_NEEDS_READING])
 def test_an_early_refusal_is_passed_on(event: Event) -> None:
     """
     A backend's early 4xx or 5xx reaches the client, whose body is no longer read.
@@ -67,7 +69,7 @@ def test_an_early_refusal_is_passed_on(event: Event) -> None:
     _, actions = run(Event.AUTHENTICATED_TO_STREAM, event)
 
     assert actions[2] is Action.STOP_BODY
-    assert actions[3] in {Action.RELAY, Action.READ_ANSWER}
+    assert actions[3] in {Action.RELAY, Action.READ_RESPONSE}
 
 
 @pytest.mark.parametrize(("state", "event"), list(TABLE))
@@ -110,9 +112,9 @@ def test_no_order_of_events_breaks_a_promise(events: list[Event]) -> None:
     exchange, actions = run(*events)
 
     ends = [action for action in actions if action is Action.RELEASE]
-    answers = [action for action in actions if action in {Action.RESPOND, Action.RELAY}]
+    responses = [action for action in actions if action in {Action.RESPOND, Action.RELAY}]
     assert len(ends) == (exchange.state is State.ENDED)
-    assert len(answers) <= 1 or actions[-1] is not Action.RESPOND
+    assert len(responses) <= 1 or actions[-1] is not Action.RESPOND
     if Action.FINISH_UPLOAD in actions:
         assert Event.VERIFIED in events
     if Action.SEND in actions:
@@ -144,7 +146,7 @@ def test_the_first_error_is_what_the_client_reads() -> None:
         (BackendFault.BUSY, SlowDown),
     ],
 )
-def test_each_fault_has_its_answer(fault: BackendFault, wanted: type[S3Error]) -> None:
+def test_each_fault_has_its_response(fault: BackendFault, wanted: type[S3Error]) -> None:
     """
     The error for a backend's failure tells the client whether to try again.
     """
@@ -157,13 +159,13 @@ def test_each_fault_has_its_answer(fault: BackendFault, wanted: type[S3Error]) -
     [
         Event.ANSWERED_BELOW_400,
         Event.ANSWERED_FROM_400,
-        Event.ANSWER_NEEDS_READING,
-        Event.ANSWER_UNEXPLAINED,
+        Event.RESPONSE_NEEDS_READING,
+        Event.RESPONSE_UNEXPLAINED,
         Event.BACKEND_FAILED,
         Event.CLIENT_GONE,
     ],
 )
-def test_no_answer_is_ignored_where_one_is_awaited(state: State, event: Event) -> None:
+def test_no_response_is_ignored_where_one_is_awaited(state: State, event: Event) -> None:
     """
     Any response of a backend leads to another state: if the table ignored one, its client would wait for ever.
     """

@@ -84,7 +84,7 @@ def test_a_read(play: Any) -> None:
     assert told.story == [
         "AUTHENTICATED_WITHOUT_BODY: SEND",
         "ANSWERED_BELOW_400: RELAY",
-        "ANSWER_ENDED: FINISH, RELEASE",
+        "RESPONSE_ENDED: FINISH, RELEASE",
     ]
     assert (methods(verdict), verdict.statuses) == ([b"GET"], (200,))
 
@@ -102,7 +102,7 @@ def test_a_small_upload(play: Any) -> None:
         "AUTHENTICATED_TO_HOLD: RECEIVE_BODY",
         "VERIFIED: SEND",
         "ANSWERED_BELOW_400: RELAY",
-        "ANSWER_ENDED: FINISH, RELEASE",
+        "RESPONSE_ENDED: FINISH, RELEASE",
     ]
     assert ([stored.body for stored in verdict.stored], verdict.statuses) == ([SMALL], (200,))
 
@@ -120,7 +120,7 @@ def test_a_large_upload(play: Any) -> None:
         "AUTHENTICATED_TO_STREAM: OPEN_UPLOAD, RECEIVE_BODY",
         "VERIFIED: FINISH_UPLOAD",
         "ANSWERED_BELOW_400: RELAY",
-        "ANSWER_ENDED: FINISH, RELEASE",
+        "RESPONSE_ENDED: FINISH, RELEASE",
     ]
     assert ([stored.body for stored in verdict.stored], verdict.statuses) == ([LARGE], (200,))
 
@@ -208,7 +208,7 @@ def test_a_refusal_of_the_backend(play: Any) -> None:
     assert told.story == [
         "AUTHENTICATED_WITHOUT_BODY: SEND",
         "ANSWERED_FROM_400: RELAY",
-        "ANSWER_ENDED: FINISH, RELEASE",
+        "RESPONSE_ENDED: FINISH, RELEASE",
     ]
     assert (methods(verdict), verdict.statuses) == ([b"GET"], (404,))
 
@@ -224,9 +224,9 @@ def test_a_refused_head(play: Any) -> None:
 
     assert told.story == [
         "AUTHENTICATED_WITHOUT_BODY: SEND",
-        "ANSWER_UNEXPLAINED: ASK_WHY",
+        "RESPONSE_UNEXPLAINED: ASK_WHY",
         "ANSWERED_FROM_400: RELAY",
-        "ANSWER_ENDED: FINISH, RELEASE",
+        "RESPONSE_ENDED: FINISH, RELEASE",
     ]
     assert (methods(verdict), verdict.statuses) == ([b"HEAD", b"GET"], (403,))
 
@@ -243,7 +243,7 @@ def test_a_condition_that_the_storage_ignores(play: Any) -> None:
     assert told.story == [
         "MUST_MEASURE: MEASURE",
         "ANSWERED_BELOW_400: RELAY",
-        "ANSWER_ENDED: FINISH, RELEASE",
+        "RESPONSE_ENDED: FINISH, RELEASE",
     ]
     assert (methods(verdict), verdict.statuses) == ([b"HEAD"], (304,))
 
@@ -277,7 +277,7 @@ def test_a_form(play: Any) -> None:
         "AUTHENTICATED_TO_HOLD: RECEIVE_FILE",
         "VERIFIED: SEND",
         "ANSWERED_BELOW_400: RELAY",
-        "ANSWER_ENDED: FINISH, RELEASE",
+        "RESPONSE_ENDED: FINISH, RELEASE",
     ]
     assert ([stored.body for stored in verdict.stored], verdict.statuses) == ([SMALL], (204,))
 
@@ -315,9 +315,9 @@ def test_many_deletions(play: Any) -> None:
     assert told.story == [
         "AUTHENTICATED_TO_HOLD: RECEIVE_BODY",
         "MUST_DELETE_EACH: DELETE_EACH",
-        "ANSWER_NEEDS_READING: READ_ANSWER",
-        "ANSWER_ACQUITS_US: RELAY",
-        "ANSWER_ENDED: FINISH, RELEASE",
+        "RESPONSE_NEEDS_READING: READ_RESPONSE",
+        "RESPONSE_ACQUITS_US: RELAY",
+        "RESPONSE_ENDED: FINISH, RELEASE",
     ]
     assert [stored.head.raw_target for stored in verdict.stored] == [
         b"/services/Walrus/bucket/a",

@@ -29,10 +29,10 @@ async def ask(harness: Harness, head: bytes = GET) -> tuple[int, str | None, int
     """
     Send a request; return status and code of the response, and the number of requests that reached the backend.
     """
-    answer: Any = await harness.request(head)
+    response: Any = await harness.request(head)
     await turns(3)
     await harness.close()
-    return answer.status, element(answer.body, "Code"), len(harness.backend.requests)
+    return response.status, element(response.body, "Code"), len(harness.backend.requests)
 
 
 class Authorizer:
@@ -55,22 +55,22 @@ class Authorizer:
 
 @pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize(
-    ("error", "answer"), [(AccessDenied(), (403, "AccessDenied")), (ValueError("x"), (500, "InternalError"))]
+    ("error", "response"), [(AccessDenied(), (403, "AccessDenied")), (ValueError("x"), (500, "InternalError"))]
 )
 @pytest_twisted.ensureDeferred
 async def test_an_authorizer_that_refuses_or_fails(
-    error: Exception, answer: tuple[int, str], error_log: ErrorLog, *, is_late: bool
+    error: Exception, response: tuple[int, str], error_log: ErrorLog, *, is_late: bool
 ) -> None:
     """
     Nothing reaches the backend.
     """
     if is_late and not isinstance(error, AccessDenied):
-        answer = (503, "ServiceUnavailable")
+        response = (503, "ServiceUnavailable")
 
     found = await ask(Harness(authorizer=Authorizer(error, is_late=is_late)))
 
-    assert found == (*answer, 0)
-    assert len(error_log.flush()) == (1 if answer[0] == 500 else 0)
+    assert found == (*response, 0)
+    assert len(error_log.flush()) == (1 if response[0] == 500 else 0)
 
 
 @pytest_twisted.ensureDeferred
@@ -206,8 +206,8 @@ async def test_what_a_request_had_is_given_back() -> None:
     """
     harness = Harness(budget_limits=BudgetLimits(requests=1))
     for _ in range(2):
-        answer = await harness.request(GET)
-        assert answer.status == 200
+        response = await harness.request(GET)
+        assert response.status == 200
         await turns(3)
         assert harness.proxy.context.budgets.used["requests"] == 0
     await harness.close()

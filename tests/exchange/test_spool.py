@@ -30,10 +30,10 @@ async def test_a_good_upload(mode: str, size: int, signature: str) -> None:
     """
     harness = Harness(spools=True, signature=signature)
     request = Signer().put(TARGET, BODY[:size], mode)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     (stored,) = harness.backend.requests
     assert (stored.size, stored.sha256) == (size, hashlib.sha256(BODY[:size]).hexdigest())
 
@@ -48,11 +48,11 @@ async def test_a_bad_upload(mode: str) -> None:
     request = Signer().put(TARGET, BODY, mode)
     body = bytearray(request.body)
     body[-1000] ^= 1
-    answer = await harness.request(request.head, bytes(body))
+    response = await harness.request(request.head, bytes(body))
     await turns(3)
     await harness.close()
 
-    assert (answer.status, element(answer.body, "Code")) == (403, "SignatureDoesNotMatch")
+    assert (response.status, element(response.body, "Code")) == (403, "SignatureDoesNotMatch")
     assert harness.backend.connections == []
 
 
@@ -69,7 +69,7 @@ async def test_the_quota() -> None:
 
     refused = await harness.request(request.head, request.body)
     first.send(request.body[-1:])
-    stored = await first.answer("PUT")
+    stored = await first.response("PUT")
     again = await harness.request(request.head, request.body)
     await harness.close()
 
@@ -100,11 +100,11 @@ async def test_a_slow_backend_paces_the_disk() -> None:
     assert upload.size < 3 << 20
 
     harness.backend.connections[0].resume()
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer is not None
-    assert answer.status == 200
+    assert response is not None
+    assert response.status == 200
     assert harness.backend.requests[0].size == len(body)
 
 
@@ -116,10 +116,10 @@ async def test_a_backend_which_dies_while_it_gets_the_file() -> None:
     harness = Harness(spools=True)
     harness.backend.on_head = lambda connection, head: connection.transport.abortConnection()
     request: SignedRequest = Signer().put(TARGET, BODY)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+    assert (response.status, element(response.body, "Code")) == (500, "InternalError")
 
 
 def test_a_body_moves_to_disk_when_it_grows(tmp_path: Path) -> None:

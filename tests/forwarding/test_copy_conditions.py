@@ -34,8 +34,8 @@ from tests.support.eucalyptus import (
     G,
     Sent,
     W,
-    answer_as_storage,
     request,
+    respond_as_storage,
     send,
     service_path,
 )
@@ -72,7 +72,7 @@ async def copy(
         if received.head.method == b"HEAD":
             connection.send(found)
         else:
-            answer_as_storage(connection, received)
+            respond_as_storage(connection, received)
 
     return await send(name, request("PUT", target, headers, carrier, style), on_request=on_request, **options)
 
@@ -104,7 +104,7 @@ async def test_the_source_that_was_signed_is_asked_for(source: str, carrier: str
         for style in STYLES:
             copied = await copy(name, [(COPY, source), (MATCH, f'"{TAG}"')], carrier=carrier, style=style)
 
-            assert (copied.answer.status, copied.methods) == (200, ["HEAD", "PUT"])
+            assert (copied.response.status, copied.methods) == (200, ["HEAD", "PUT"])
             asked, sent = copied.wanted
             path, _, query = asked.raw_target.partition(b"?")
             if name != W:
@@ -163,12 +163,12 @@ async def test_each_condition(name: str, conditions: Headers, failed: str | None
         copied = await copy(name, [(COPY, "/b/k"), *conditions], found=found)
 
         if failed is None:
-            assert (copied.answer.status, copied.methods) == (200, ["HEAD", "PUT"])
-            assert element(copied.answer.body, "ETag")
+            assert (copied.response.status, copied.methods) == (200, ["HEAD", "PUT"])
+            assert element(copied.response.body, "ETag")
             assert copied.counts.aborted == {}
         else:
             assert (copied.code, copied.methods) == ("412 PreconditionFailed", ["HEAD"])
-            assert element(copied.answer.body, "Condition") == failed
+            assert element(copied.response.body, "Condition") == failed
             assert copied.counts.aborted == {"condition": 1}
 
 
@@ -194,7 +194,7 @@ async def test_a_source_that_cannot_be_judged(name: str, found: bytes, status: i
     copied = await copy(name, [(COPY, "/b/a%20b"), (NONE_MATCH, OTHER)], found=head)
 
     assert (copied.code, copied.methods) == (f"{status} {code}", ["HEAD"])
-    assert element(copied.answer.body, "Key") == ("a b" if status == 404 else None)
+    assert element(copied.response.body, "Key") == ("a b" if status == 404 else None)
 
 
 @pytest.mark.parametrize("word", ["refuse", "check", "pass"])
@@ -214,10 +214,10 @@ async def test_the_option_changes_nothing(name: str, word: str) -> None:
         await copy(name, [(MATCH, TAG)], conditions=word),
     ]
 
-    assert (holds.answer.status, holds.methods) == (200, ["HEAD", "PUT"])
-    assert (fails.answer.status, fails.methods) == (412, ["HEAD"])
-    assert (plain.answer.status, plain.methods) == (200, ["HEAD", "PUT"])
-    assert [(each.answer.status, each.methods) for each in refused] == [(501, [])] * 3
+    assert (holds.response.status, holds.methods) == (200, ["HEAD", "PUT"])
+    assert (fails.response.status, fails.methods) == (412, ["HEAD"])
+    assert (plain.response.status, plain.methods) == (200, ["HEAD", "PUT"])
+    assert [(each.response.status, each.methods) for each in refused] == [(501, [])] * 3
 
 
 def of_size(size: int) -> bytes:
@@ -238,9 +238,9 @@ async def test_a_source_of_2_gib_is_not_copied(name: str, carrier: str) -> None:
             copied = await copy(name, [(COPY, "/b/k"), *headers], found=of_size(largest), **options)
             refused = await copy(name, [(COPY, "/b/k"), *headers], found=of_size(size), **options)
 
-            assert (copied.answer.status, copied.methods) == (200, ["HEAD", "PUT"])
+            assert (copied.response.status, copied.methods) == (200, ["HEAD", "PUT"])
             assert (refused.code, refused.methods) == ("400 InvalidRequest", ["HEAD"])
-            message = element(refused.answer.body, "Message")
+            message = element(refused.response.body, "Message")
             assert message.endswith(f"maximum allowable size for a copy source: {largest}")
 
 
@@ -271,7 +271,7 @@ async def test_others_copy_any_size(name: str) -> None:
     They are not asked for the size.
     """
     harness = Harness(profile=PROFILES[name])
-    harness.backend.on_request = answer_as_storage
+    harness.backend.on_request = respond_as_storage
     await harness.request(request("PUT", "/b/d", [(COPY, "/b/k")]))
     await harness.close()
 
@@ -285,7 +285,7 @@ async def test_others_judge_judge_for_themselves(name: str) -> None:
     A storage system that knows the conditions gets them.
     """
     harness = Harness(profile=PROFILES[name])
-    harness.backend.on_request = answer_as_storage
+    harness.backend.on_request = respond_as_storage
     await harness.request(request("PUT", "/b/d", [(COPY, "/b/k"), (MATCH, TAG)]))
     await harness.close()
 
@@ -313,7 +313,7 @@ async def test_the_copy_of_a_part(name: str, carrier: str) -> None:
     holds = await copy(name, [*ranged, (MATCH, TAG)], target=part, carrier=carrier, profile=profile)
     fails = await copy(name, [*ranged, (UNMODIFIED, BEFORE)], target=part, carrier=carrier, profile=profile)
 
-    assert (holds.answer.status, holds.methods) == (200, ["HEAD", "PUT"])
+    assert (holds.response.status, holds.methods) == (200, ["HEAD", "PUT"])
     asked, sent = holds.wanted
     assert asked.raw_target == f"{service_path(name)}/other/a%20b?versionId=v".encode()
     assert asked.fields.keys() == {b"authorization", b"date", b"host"}
@@ -343,7 +343,7 @@ async def test_a_source_that_cannot_be_asked_for(sources: list[str], status: int
     headers = [*[(COPY, source) for source in sources], (MATCH, TAG)]
     copied = await copy(G, headers, target=target, profile=with_part_copies(G))
 
-    assert (copied.answer.status, copied.methods) == (status, [])
+    assert (copied.response.status, copied.methods) == (status, [])
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ async def test_ceph_and_others(name: str, signature: str, target: str, condition
     """
     copied = await copy(name, [(COPY, "/other/a%2Bb"), condition], target=target, signature=signature)
 
-    assert (copied.answer.status, copied.methods) == (status, ["HEAD", "PUT"] if status == 200 else ["HEAD"])
+    assert (copied.response.status, copied.methods) == (status, ["HEAD", "PUT"] if status == 200 else ["HEAD"])
     assert copied.wanted[0].raw_target == b"/other/a%2Bb"
     for head in copied.wanted[1:]:
         assert CONDITIONS.isdisjoint(head.fields)
@@ -414,7 +414,7 @@ async def test_both_conditions_are_checked() -> None:
     holds = await copy("ceph-rgw", both, conditions="check")
     fails = await copy("ceph-rgw", [*both[:2], ("If-None-Match", "*")], conditions="check")
 
-    assert (holds.answer.status, holds.methods) == (200, ["HEAD", "HEAD", "PUT"])
+    assert (holds.response.status, holds.methods) == (200, ["HEAD", "HEAD", "PUT"])
     assert [head.raw_target for head in holds.wanted] == [b"/b/k", b"/b/d", b"/b/d"]
     assert (CONDITIONS | {b"if-none-match"}).isdisjoint(holds.wanted[2].fields)
     assert (fails.code, fails.methods) == ("412 PreconditionFailed", ["HEAD", "HEAD"])
@@ -427,7 +427,7 @@ async def test_several_lines_are_one_list() -> None:
     """
     copied = await copy(W, [(COPY, "/b/k"), (MATCH, f'"{OTHER}"'), (MATCH, f'"{TAG}"')])
 
-    assert (copied.answer.status, copied.methods) == (200, ["HEAD", "PUT"])
+    assert (copied.response.status, copied.methods) == (200, ["HEAD", "PUT"])
 
 
 @pytest.mark.parametrize("forwarded", ["x-forwarded", "forwarded"])
@@ -478,8 +478,8 @@ async def test_a_storage_that_is_lost(found: bytes) -> None:
         connection.end()
 
     harness.backend.on_request = lose
-    answer = await harness.request(request("PUT", "/b/d", [(COPY, "/b/k"), (MATCH, TAG)]))
+    response = await harness.request(request("PUT", "/b/d", [(COPY, "/b/k"), (MATCH, TAG)]))
     await harness.close()
 
-    assert answer.status == 500
+    assert response.status == 500
     assert {received.head.method for received in harness.backend.requests} == {b"HEAD"}

@@ -30,7 +30,7 @@ from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.testing import MODES
 from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Response
 from s3proxy.testing.legacy_messages import Call, Refusal
 from tests.support.checksums import checksum
 from tests.support.deletions import document, request
@@ -43,16 +43,16 @@ WALRUS = PROFILES["walrus-3.4"]
 ODD = ["a+b", "a b", "ä/ö", "<&>\"'", "100%2F", "a//b", "..", "x?versionId=1", "line\nbreak", "cr\rhere", "#"]
 
 
-async def ask(harness: Harness, data: bytes) -> Answer:
-    answer: Answer = await harness.request(data, method="POST")
-    return answer
+async def ask(harness: Harness, data: bytes) -> Response:
+    response: Response = await harness.request(data, method="POST")
+    return response
 
 
-def told(answer: Answer, name: str) -> list[str]:
+def told(response: Response, name: str) -> list[str]:
     """
     Return the text of the elements of one name, as XML has it.
     """
-    return re.findall(f"<{name}><Key>([^<]*)</Key>", answer.body.decode())
+    return re.findall(f"<{name}><Key>([^<]*)</Key>", response.body.decode())
 
 
 def fill(pair: Pair, *keys: str) -> None:
@@ -74,15 +74,15 @@ async def test_several_keys(tmp_path: Path, mode: str) -> None:
     """
     async with running_pair(tmp_path, mode) as pair:
         fill(pair, *ODD)
-        answer = await ask(pair.harness, request(document(*ODD, "never was")))
+        response = await ask(pair.harness, request(document(*ODD, "never was")))
         kept = left(pair)
         records = pair.harness.records
 
-    assert (answer.status, answer.header("content-type")) == (200, "application/xml")
-    assert told(answer, "Deleted") == [escape_text(key) for key in (*ODD, "never was")]
-    assert (told(answer, "Error"), kept) == ([], ["k"])
+    assert (response.status, response.header("content-type")) == (200, "application/xml")
+    assert told(response, "Deleted") == [escape_text(key) for key in (*ODD, "never was")]
+    assert (told(response, "Error"), kept) == ([], ["k"])
     assert [(record.status, record.error_code, record.sent_size) for record in records] == [
-        (200, None, len(answer.body))
+        (200, None, len(response.body))
     ]
 
 
@@ -94,12 +94,12 @@ async def test_more_than_go_at_once(tmp_path: Path) -> None:
     names = [f"n/{number}" for number in range(1000)]
     async with running_pair(tmp_path, "walrus-3.4") as pair:
         fill(pair, *names[:50])
-        answer = await ask(pair.harness, request(document(*names, is_quiet=True)))
+        response = await ask(pair.harness, request(document(*names, is_quiet=True)))
         kept = left(pair)
         connections = len(pair.harness.pool.connections)
 
-    assert (answer.status, kept) == (200, ["k"])
-    assert answer.body.endswith(b'<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></DeleteResult>')
+    assert (response.status, kept) == (200, ["k"])
+    assert response.body.endswith(b'<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></DeleteResult>')
     assert connections <= MAX_AT_ONCE
 
 
@@ -111,12 +111,12 @@ async def test_keys_which_are_refused_here(tmp_path: Path) -> None:
     profile = replace(WALRUS, refused_keys=re.compile(b"//"))
     async with running_pair(tmp_path, "walrus-3.4", profile=profile) as pair:
         fill(pair, "a", "a//b")
-        answer = await ask(pair.harness, request(document("a", "a//b", "x" * 1025)))
+        response = await ask(pair.harness, request(document("a", "a//b", "x" * 1025)))
         only = await ask(pair.harness, request(document("//"), x_amz_meta_n="2"))
         kept = left(pair)
 
-    assert (answer.status, told(answer, "Deleted"), told(answer, "Error")) == (200, ["a"], ["a//b", "x" * 1025])
-    assert re.findall("<Code>([^<]*)<", answer.body.decode()) == ["InvalidArgument", "KeyTooLongError"]
+    assert (response.status, told(response, "Deleted"), told(response, "Error")) == (200, ["a"], ["a//b", "x" * 1025])
+    assert re.findall("<Code>([^<]*)<", response.body.decode()) == ["InvalidArgument", "KeyTooLongError"]
     assert (only.status, told(only, "Error"), kept) == (200, ["//"], ["a//b", "k"])
 
 
@@ -138,19 +138,19 @@ async def test_keys_which_the_storage_refuses(tmp_path: Path) -> None:
 
         operations.perform = refusing  # type: ignore[method-assign]
         client = await pair.harness.connect()
-        answers = []
+        responses = []
         for _ in range(2):
             client.send(request(document("a", "denied", "broken", "z", is_quiet=True)))
-            answers.append(await client.answer("POST"))
+            responses.append(await client.response("POST"))
         kept, lost = left(pair), client.lost
 
     assert lost is None
     assert kept == ["broken", "denied", "k"]
-    for answer in answers:
-        assert answer is not None
-        assert answer.status == 200
+    for response in responses:
+        assert response is not None
+        assert response.status == 200
         assert re.findall(
-            "<Error><Key>(.*?)</Key><Code>(.*?)</Code><Message>(.*?)</Message>", answer.body.decode()
+            "<Error><Key>(.*?)</Key><Code>(.*?)</Code><Message>(.*?)</Message>", response.body.decode()
         ) == [
             ("denied", "AccessDenied", "not &lt;this&gt;"),
             ("broken", "InternalError", "We encountered an internal error. Please try again."),
@@ -163,10 +163,10 @@ async def test_no_such_bucket(tmp_path: Path) -> None:
     It is the error of the whole request.
     """
     async with running_pair(tmp_path, "walrus-3.4") as pair:
-        answer = await ask(pair.harness, request(document("a", "b"), "/none?delete"))
+        response = await ask(pair.harness, request(document("a", "b"), "/none?delete"))
         record = pair.harness.records[0]
 
-    assert (answer.status, code(answer)) == (404, "NoSuchBucket")
+    assert (response.status, code(response)) == (404, "NoSuchBucket")
     assert (record.status, record.error_code) == (404, "NoSuchBucket")
 
 
@@ -202,12 +202,12 @@ async def test_what_is_not_verified_deletes_nothing(what: str) -> None:
     """
     made, expected = UNVERIFIED[what]
     harness = Harness(profile=WALRUS, signature="v2")
-    answer = await ask(harness, made(document("k", "l")))
+    response = await ask(harness, made(document("k", "l")))
     await turns(3)
     asked = list(harness.backend.requests)
     await harness.close()
 
-    assert (answer.status >= 400, code(answer)) == (True, expected)
+    assert (response.status >= 400, code(response)) == (True, expected)
     assert asked == []
 
 
@@ -222,11 +222,11 @@ async def test_what_is_not_allowed_deletes_nothing() -> None:
             raise AccessDenied
 
     harness = Harness(profile=WALRUS, signature="v2", authorizer=Nobody())
-    answer = await ask(harness, request(document("k")))
+    response = await ask(harness, request(document("k")))
     asked = list(harness.backend.requests)
     await harness.close()
 
-    assert (answer.status, code(answer), asked) == (403, "AccessDenied", [])
+    assert (response.status, code(response), asked) == (403, "AccessDenied", [])
 
 
 def unsigned_part(received: ReceivedRequest) -> tuple[bytes, list[tuple[bytes, bytes]]]:
@@ -283,7 +283,7 @@ async def test_versions_and_conditions() -> None:
         connection.send(b"HTTP/1.1 204 x\r\nx-amz-delete-marker: true\r\nx-amz-version-id: v 1/+\r\n\r\n")
 
     harness.backend.on_request = made_a_marker
-    answer = await ask(harness, request(body))
+    response = await ask(harness, request(body))
     received = harness.backend.requests
     await harness.close()
 
@@ -291,7 +291,7 @@ async def test_versions_and_conditions() -> None:
         b"/services/Walrus/b?versions&prefix=a&max-keys=100",
         b"/services/Walrus/b/a?versionId=v%201%2F%2B",
     ]
-    text = answer.body.decode()
+    text = response.body.decode()
     assert (
         "<Deleted><Key>a</Key><VersionId>v 1/+</VersionId><DeleteMarker>true</DeleteMarker>"
         "<DeleteMarkerVersionId>v 1/+</DeleteMarkerVersionId></Deleted>"
@@ -323,7 +323,7 @@ async def test_the_latest_version_goes_last(order: str, fails: str) -> None:
     harness = Harness(profile=WALRUS, signature="v2")
     deleted: list[str] = []
 
-    def answer(connection: FaultyConnection, received: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, received: ReceivedRequest) -> None:
         if received.head.method == b"GET":
             connection.send(versions_of_k("v3", "v2", "v1"))
             return
@@ -331,7 +331,7 @@ async def test_the_latest_version_goes_last(order: str, fails: str) -> None:
         fault = deleted[-1] == fails
         connection.send(b"HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n" if fault else b"HTTP/1.1 204 x\r\n\r\n")
 
-    harness.backend.on_request = answer
+    harness.backend.on_request = respond
     text = (await ask(harness, request(f"<Delete>{objects}</Delete>".encode()))).body.decode()
     await harness.close()
 
@@ -350,13 +350,13 @@ async def test_the_latest_version_stays_if_the_client_leaves() -> None:
     harness = Harness(profile=WALRUS, signature="v2")
     deleted: list[bytes] = []
 
-    def answer(connection: FaultyConnection, received: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, received: ReceivedRequest) -> None:
         if received.head.method == b"GET":
             connection.send(versions_of_k("v3", "v2", "v1"))
         else:
             deleted.append(received.head.raw_target.rpartition(b"=")[2])
 
-    harness.backend.on_request = answer
+    harness.backend.on_request = respond
     client = await harness.connect()
     client.send(request(b"<Delete>%b</Delete>" % objects))
     await until(lambda: len(deleted) == 2)
@@ -373,12 +373,12 @@ async def test_a_surface_of_the_storages_own() -> None:
     No key reaches it: a bucket cannot be called like a parent directory.
     """
     harness = Harness(profile=WALRUS, signature="v2")
-    answer = await ask(harness, request(document("services/Eucalyptus"), "/..?delete"))
+    response = await ask(harness, request(document("services/Eucalyptus"), "/..?delete"))
     asked = list(harness.backend.requests)
     await harness.close()
 
-    assert (answer.status, asked) == (400, [])
-    assert "<Code>InvalidBucketName</Code>" in answer.body.decode()
+    assert (response.status, asked) == (400, [])
+    assert "<Code>InvalidBucketName</Code>" in response.body.decode()
 
 
 @pytest_twisted.ensureDeferred
@@ -387,12 +387,12 @@ async def test_a_surface_that_a_key_leads_to() -> None:
     Each key is checked with its own path, whatever was decided for the bucket.
     """
     harness = Harness(profile=replace(WALRUS, restrictions=None), signature="v2")
-    answer = await ask(harness, request(document("services/Eucalyptus"), "/..?delete"))
+    response = await ask(harness, request(document("services/Eucalyptus"), "/..?delete"))
     asked = list(harness.backend.requests)
     await harness.close()
 
-    assert (answer.status, asked) == (200, [])
-    assert "<Error><Key>services/Eucalyptus</Key><Code>AccessDenied</Code>" in answer.body.decode()
+    assert (response.status, asked) == (200, [])
+    assert "<Error><Key>services/Eucalyptus</Key><Code>AccessDenied</Code>" in response.body.decode()
 
 
 @pytest_twisted.ensureDeferred
@@ -404,11 +404,11 @@ async def test_nobody_signs_what_nobody_signed() -> None:
     md5 = base64.b64encode(hashlib.md5(body).digest())
     head = b"POST /b?delete HTTP/1.1\r\nHost: x\r\nContent-MD5: %s\r\nContent-Length: %d\r\n\r\n" % (md5, len(body))
     harness = Harness(profile=WALRUS, signature="v2", anonymous=Anonymous(passes=True))
-    answer = await ask(harness, head + body)
+    response = await ask(harness, head + body)
     received = harness.backend.requests
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert [one.head.method for one in received] == [b"DELETE"]
     assert b"authorization" not in received[0].head.fields
 
@@ -425,12 +425,12 @@ async def test_our_own_signature_is_refused() -> None:
         connection.send(b"HTTP/1.1 403 x\r\nContent-Length: %d\r\n\r\n%s" % (len(blame), blame))
 
     harness.backend.on_request = refuse
-    answer = await ask(harness, request(document(*map(str, range(20)))))
+    response = await ask(harness, request(document(*map(str, range(20)))))
     asked = len(harness.backend.requests)
     await harness.close()
 
-    assert (answer.status, code(answer)) == (500, "InternalError")
-    assert b"secret" not in answer.body
+    assert (response.status, code(response)) == (500, "InternalError")
+    assert b"secret" not in response.body
     assert asked <= 2 * MAX_AT_ONCE
 
 
@@ -444,16 +444,16 @@ async def test_nobody_is_there() -> None:
         bound.bind(("127.0.0.1", 0))
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", bound.getsockname()[1], timeout=5)
         harness = Harness(profile=WALRUS, signature="v2", endpoint=endpoint)
-        answer = await ask(harness, request(document(*map(str, range(100)))))
+        response = await ask(harness, request(document(*map(str, range(100)))))
         aborted = harness.proxy.context.counts.aborted
         await harness.close()
 
-    assert (answer.status, code(answer)) == (503, "ServiceUnavailable")
+    assert (response.status, code(response)) == (503, "ServiceUnavailable")
     assert dict(aborted) == {"backend_unreachable": 1}
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_connection_which_ends_inside_an_answer() -> None:
+async def test_a_connection_which_ends_inside_a_response() -> None:
     """
     The key has an error; the others are deleted.
     """
@@ -467,10 +467,10 @@ async def test_a_connection_which_ends_inside_an_answer() -> None:
             connection.send(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     harness.backend.on_request = cut_one
-    answer = await ask(harness, request(document(*map(str, range(20)))))
+    response = await ask(harness, request(document(*map(str, range(20)))))
     await harness.close()
 
-    assert (answer.status, told(answer, "Error"), len(told(answer, "Deleted"))) == (200, ["7"], 19)
+    assert (response.status, told(response, "Error"), len(told(response, "Deleted"))) == (200, ["7"], 19)
 
 
 @pytest.mark.parametrize("who", ["client", "drain"])
@@ -526,9 +526,9 @@ async def test_boto3(tmp_path: Path) -> None:
             region_name="us-east-1",
             config=Config(s3={"addressing_style": "path"}, signature_version="s3v4", proxies={}),
         )
-        answers = resource.Bucket("b").objects.delete()
+        responses = resource.Bucket("b").objects.delete()
         resource.meta.client.close()
-        return [item["Key"] for answer in answers for item in answer["Deleted"]]
+        return [item["Key"] for response in responses for item in response["Deleted"]]
 
     try:
         deleted = await deferToThread(delete_all, f"http://127.0.0.1:{harness.port.getHost().port}")

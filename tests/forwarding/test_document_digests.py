@@ -92,9 +92,9 @@ async def ask(request: bytes, **options: Any) -> tuple[Any, Harness]:
     Send one request to a new proxy.
     """
     harness = Harness(**options)
-    answer = await harness.request(request)
+    response = await harness.request(request)
     await harness.close()
-    return answer, harness
+    return response, harness
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -109,12 +109,12 @@ async def test_a_digest_is_asked_for(name: str) -> None:
         if not isinstance(request, bytes) and name in {"object-lock", "replication"}:
             # Signature V2 is older than checksums: it covers none.
             continue
-        answer, harness = await ask(whole)
-        assert (answer.status, element(answer.body, "Code")) == (400, "InvalidRequest")
+        response, harness = await ask(whole)
+        assert (response.status, element(response.body, "Code")) == (400, "InvalidRequest")
         assert harness.backend.requests == []
     for header in ({"content-md5": MD5}, {"x-amz-checksum-crc32": CRC32}):
-        answer, _ = await ask(put(target, header))
-        assert answer.status == 200
+        response, _ = await ask(put(target, header))
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("name", NOT_ASKED)
@@ -123,9 +123,9 @@ async def test_no_digest_is_asked_for(name: str) -> None:
     """
     s3cmd, boto 2 and Java v1 send these without one; the backend still gets Content-MD5.
     """
-    answer, harness = await ask(put(f"/test-bucket?{name}"))
+    response, harness = await ask(put(f"/test-bucket?{name}"))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].head.fields[b"content-md5"] == [MD5.encode()]
 
 
@@ -202,9 +202,9 @@ async def test_a_configuration_is_a_document(name: str) -> None:
     """
     Without a body there is no configuration.
     """
-    answer, harness = await ask(put(f"/test-bucket?{name}", body=b""))
+    response, harness = await ask(put(f"/test-bucket?{name}", body=b""))
 
-    assert (answer.status, element(answer.body, "Code")) == (400, "MissingRequestBodyError")
+    assert (response.status, element(response.body, "Code")) == (400, "MissingRequestBodyError")
     assert harness.backend.requests == []
 
 

@@ -64,9 +64,9 @@ async def ask(
         signed["content-md5"] = base64.b64encode(hashlib.md5(body).digest()).decode()
     payload = hashlib.sha256(body).hexdigest() if body else EMPTY
     head = Signer().head(method, target, signed, payload=payload, unsigned=unsigned)[0]
-    answer = await harness.request(head + body, method=method)
+    response = await harness.request(head + body, method=method)
     await harness.close()
-    return answer, harness
+    return response, harness
 
 
 @pytest.mark.parametrize("value", [ACCOUNT, "", "somebody"])
@@ -78,13 +78,13 @@ async def test_it_is_refused(profile: str, name: str, value: str) -> None:
     Reads are refused as well: the backend gets no request.
     """
     method, target, headers, body = REQUESTS[name]
-    answer, harness = await ask(profile, method, target, {**headers, OWNER: value}, body)
+    response, harness = await ask(profile, method, target, {**headers, OWNER: value}, body)
 
-    assert answer.status == 501
+    assert response.status == 501
     assert harness.backend.requests == []
     if method != "HEAD":
-        assert element(answer.body, "Code") == "NotImplemented"
-        assert element(answer.body, "Header") == OWNER
+        assert element(response.body, "Code") == "NotImplemented"
+        assert element(response.body, "Header") == OWNER
 
 
 @pytest.mark.parametrize("profile", IGNORING)
@@ -123,11 +123,11 @@ async def test_each_carrier(profile: str, carrier: str) -> None:
     With each carrier.
     """
     harness = Harness(profile=PROFILES[profile], signature="v2")
-    answer = await harness.request(request("PUT", "/b/k", [(OWNER, ACCOUNT)], carrier))
+    response = await harness.request(request("PUT", "/b/k", [(OWNER, ACCOUNT)], carrier))
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (501, "NotImplemented")
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (501, "NotImplemented")
     assert harness.backend.requests == []
 
 
@@ -139,10 +139,10 @@ async def test_in_a_presigned_query(profile: str) -> None:
     """
     harness = Harness(profile=PROFILES[profile])
     target = _presigned(f"/test-bucket/k?{OWNER}={ACCOUNT}")
-    answer = await harness.request(f"GET {target} HTTP/1.1\r\nHost: s3.example.test\r\n\r\n".encode())
+    response = await harness.request(f"GET {target} HTTP/1.1\r\nHost: s3.example.test\r\n\r\n".encode())
     await harness.close()
 
-    assert answer.status == 501
+    assert response.status == 501
     assert harness.backend.requests == []
 
 
@@ -191,7 +191,7 @@ async def test_the_option(conditions: str, is_sent: bool) -> None:
     """
     for name in ("get", "put", "copy"):
         method, target, headers, body = REQUESTS[name]
-        answer, harness = await ask("ceph-rgw", method, target, {**headers, OWNER: "x"}, body, conditions=conditions)
+        response, harness = await ask("ceph-rgw", method, target, {**headers, OWNER: "x"}, body, conditions=conditions)
 
-        assert (answer.status == 200) is is_sent
+        assert (response.status == 200) is is_sent
         assert [sent.head.fields.value(OWNER.encode()) for sent in harness.backend.requests] == [b"x"] * is_sent

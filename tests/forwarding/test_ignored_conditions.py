@@ -63,10 +63,10 @@ async def ask(
     if response:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % len(response)
 
-        def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        def received(connection: FaultyConnection, request: ReceivedRequest) -> None:
             connection.send(head + response)
 
-        harness.backend.on_request = answer
+        harness.backend.on_request = received
     signed = {name: value for name, value in headers.items() if name.startswith("x-amz-")}
     unsigned = {name: value for name, value in headers.items() if name not in signed}
     if method in {"PUT", "POST"}:
@@ -75,9 +75,9 @@ async def ask(
         signed["content-md5"] = base64.b64encode(hashlib.md5(body).digest()).decode()
     payload = hashlib.sha256(body).hexdigest()
     whole = Signer().head(method, target, signed, payload=payload, unsigned=unsigned)[0] + body
-    answer_read = await harness.request(whole)
+    response_read = await harness.request(whole)
     await harness.close()
-    return answer_read, harness
+    return response_read, harness
 
 
 WRITES: dict[str, tuple[str, str, dict[str, str], bytes]] = {
@@ -116,13 +116,13 @@ async def test_a_condition_that_a_backend_ignores(profile: str, write: str, sign
     sent on.
     """
     method, target, headers, body = WRITES[write]
-    answer, harness = await ask(method, target, headers, body, profile=PROFILES[profile], signature=signature)
+    response, harness = await ask(method, target, headers, body, profile=PROFILES[profile], signature=signature)
 
     if write in IGNORED[profile]:
-        assert (answer.status, element(answer.body, "Code")) == (501, "NotImplemented")
+        assert (response.status, element(response.body, "Code")) == (501, "NotImplemented")
         assert harness.backend.requests == []
     else:
-        assert answer.status == 200
+        assert response.status == 200
         assert len(harness.backend.requests) == 1
 
 
@@ -205,12 +205,12 @@ async def test_the_entity_tag_of_an_upload_in_parts(profile: str, told: str, eta
     """
     Ceph 16.2 leaves it empty. s3proxy computes it from the parts' tags, as S3 does.
     """
-    answer, _ = await ask(
+    response, _ = await ask(
         "POST", "/test-bucket/k?uploadId=u", {}, DONE, RESULT.format(told).encode(), profile=PROFILES[profile]
     )
 
-    assert (element(answer.body, "ETag") or "").replace("&quot;", '"').strip() == etag
-    assert element(answer.body, "Location") == "http://s3.example.test/test-bucket/k"
+    assert (element(response.body, "ETag") or "").replace("&quot;", '"').strip() == etag
+    assert element(response.body, "Location") == "http://s3.example.test/test-bucket/k"
 
 
 @pytest.mark.parametrize("tag", ["x", PART[:-2], "", "0" * 32 + "-2"])
@@ -220,7 +220,7 @@ async def test_a_part_s_tag_that_is_no_md5(tag: str) -> None:
     The tag of an encrypted part may be something else: then the response has none.
     """
     document = DONE.replace(PART.encode(), tag.encode())
-    answer, _ = await ask(
+    response, _ = await ask(
         "POST",
         "/test-bucket/k?uploadId=u",
         {},
@@ -229,7 +229,7 @@ async def test_a_part_s_tag_that_is_no_md5(tag: str) -> None:
         profile=PROFILES["ceph-rgw"],
     )
 
-    assert not element(answer.body, "ETag")
+    assert not element(response.body, "ETag")
 
 
 @pytest.mark.parametrize("profile", ["ceph-rgw", "swift", "generic"])
@@ -248,8 +248,8 @@ async def test_a_method_of_what_a_backend_lacks(profile: str) -> None:
         ("POST", "/test-bucket?versioning", 405),
         ("DELETE", "/test-bucket/k?acl", 405),
     ):
-        answer, harness = await ask(method, target, {}, profile=PROFILES[profile])
-        assert (method, target, answer.status) == (method, target, status)
+        response, harness = await ask(method, target, {}, profile=PROFILES[profile])
+        assert (method, target, response.status) == (method, target, status)
         assert harness.backend.requests == []
 
 
@@ -304,10 +304,10 @@ async def test_a_condition_that_is_checked(
     ):
         harness = Harness(profile=PROFILES[profile], conditions="check")
 
-        def answer(connection: FaultyConnection, request: ReceivedRequest, head: bytes = head) -> None:
+        def respond(connection: FaultyConnection, request: ReceivedRequest, head: bytes = head) -> None:
             connection.send(head if request.head.method == b"HEAD" else b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-        harness.backend.on_request = answer
+        harness.backend.on_request = respond
         result, _ = await ask(method, target, {**headers, **condition}, body, harness=harness)
 
         assert (result.status, element(result.body, "Code")) == ((200, None) if goes_on else refusal)

@@ -154,11 +154,11 @@ async def test_the_header_is_before_tls(name: str, step: int) -> None:
 
     await do(lambda: tls.do_handshake() or True, header)
     await do(lambda: tls.write(upload.head + upload.body))
-    answer = await do(lambda: tls.read(1000))
+    response = await do(lambda: tls.read(1000))
     client.close()
     await harness.close()
 
-    assert answer.startswith(b"HTTP/1.1 200")
+    assert response.startswith(b"HTTP/1.1 200")
     assert harness.records[0].client_host == host
     assert harness.records[0].tls_version == "TLSv1.3"
     assert told(harness) == host.encode()
@@ -297,10 +297,10 @@ async def test_without_the_option_a_header_is_no_request() -> None:
     Not even from a listed peer.
     """
     harness = make(trust=Trust(LOOPBACK))
-    answer = await harness.request(LINE + GET)
+    response = await harness.request(LINE + GET)
     await harness.close()
 
-    assert answer.status == 400
+    assert response.status == 400
     assert harness.records == []
 
 
@@ -317,10 +317,10 @@ async def test_a_health_check_which_says_nothing_leaves_nothing() -> None:
         await turns(5)
         client.close()
     await until(lambda: not harness.site.introduced and not harness.site.channels)
-    answer = await harness.request(LINE + GET)
+    response = await harness.request(LINE + GET)
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
 
 
 @pytest_twisted.ensureDeferred
@@ -415,10 +415,10 @@ async def test_the_public_name_is_the_host(trust: Trust, line: str, host: str) -
     s3proxy verifies what the client signed, though a proxy has changed Host, in any spelling that the client used.
     """
     harness = make(trust=trust)
-    answer = await harness.request(behind(line.format(host), public=host))
+    response = await harness.request(behind(line.format(host), public=host))
     await harness.close()
 
-    assert answer.status == 200, answer.body
+    assert response.status == 200, response.body
     assert told(harness, b"x-forwarded-host") == host.encode()
     assert host.encode() in format_line(harness.records[0])
     assert b"host: %s\r\n" % host.encode() not in harness.backend.requests[0].raw_head
@@ -430,12 +430,12 @@ async def test_only_the_public_name_is_the_host() -> None:
     A signature for the Host that the proxy sent is refused: there is one candidate, not two.
     """
     harness = make(trust=X)
-    answer = await harness.request(behind("X-Forwarded-Host: public.example.test", host="inner", public="inner"))
+    response = await harness.request(behind("X-Forwarded-Host: public.example.test", host="inner", public="inner"))
     without = await harness.request(behind(host="inner", public="inner"))
     await harness.close()
 
-    assert answer.status == 403
-    assert b"SignatureDoesNotMatch" in answer.body
+    assert response.status == 403
+    assert b"SignatureDoesNotMatch" in response.body
     assert without.status == 200
 
 
@@ -446,12 +446,12 @@ async def test_the_public_name_holds_the_bucket() -> None:
     """
     harness = make(trust=X)
     line = "X-Forwarded-Host: bucket.s3.example.test"
-    answer = await harness.request(
+    response = await harness.request(
         behind(line, host="other.s3.example.test", public="bucket.s3.example.test", target="/key")
     )
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].head.raw_target == b"/bucket/key"
 
 
@@ -471,10 +471,10 @@ async def test_location_is_public(trust: Trust, scheme: str) -> None:
     lines = [f"X-Forwarded-Host: {public}", f"X-Forwarded-Proto: {scheme}"]
     if trust is RFC:
         lines = [f'Forwarded: for=192.0.2.7;host="{public}";proto={scheme}']
-    answer = await harness.request(behind(*lines, public=public))
+    response = await harness.request(behind(*lines, public=public))
     await harness.close()
 
-    assert answer.header("Location") == f"{scheme.lower()}://{public}{TARGET}"
+    assert response.header("Location") == f"{scheme.lower()}://{public}{TARGET}"
 
 
 @pytest_twisted.ensureDeferred
@@ -491,11 +491,11 @@ async def test_a_forms_location_is_public() -> None:
         b"Host: s3.example.test",
         b"Host: inner\r\nX-Forwarded-Host: s3.example.test:8443\r\nX-Forwarded-Proto: https",
     )
-    answer = await harness.request(head, request.body)
+    response = await harness.request(head, request.body)
     await harness.close()
 
-    assert answer.status == 201, answer.body
-    assert answer.header("Location") == f"https://s3.example.test:8443/{BUCKET}/k"
+    assert response.status == 201, response.body
+    assert response.header("Location") == f"https://s3.example.test:8443/{BUCKET}/k"
 
 
 CHAINS: dict[str, tuple[list[str], str, str]] = {
@@ -521,12 +521,12 @@ async def test_the_client_is_the_last_who_is_not_listed(name: str) -> None:
     """
     values, host, chain = CHAINS[name]
     harness = make(trust=HOPS)
-    answer = await harness.request(
+    response = await harness.request(
         behind(*(f"X-Forwarded-For: {value}" for value in values), "X-Forwarded-Host: s3.example.test")
     )
     await harness.close()
 
-    assert answer.status == 200, answer.body
+    assert response.status == 200, response.body
     assert harness.records[0].client_host == host
     assert told(harness) == chain.encode()
 
@@ -568,12 +568,12 @@ async def test_forwarded_is_read_and_written(name: str) -> None:
     """
     values, host, chain = FORWARDED[name]
     harness = make(trust=HOPS_RFC, forwarded="forwarded")
-    answer = await harness.request(
+    response = await harness.request(
         behind(*(f"Forwarded: {value}" for value in values), "X-Forwarded-Host: evil", "X-Forwarded-For: 6.6.6.6")
     )
     await harness.close()
 
-    assert answer.status == 200, answer.body
+    assert response.status == 200, response.body
     assert harness.records[0].client_host == host
     assert told(harness, b"forwarded") == chain.encode()
     assert told(harness) is None
@@ -621,11 +621,11 @@ async def test_what_could_be_read_in_two_ways_is_refused(name: str) -> None:
     trust, lines = BAD[name]
     harness = make(trust=trust)
     head = behind(*lines, host="s3.example.test")
-    answer = await harness.request(head)
+    response = await harness.request(head)
     await harness.close()
 
-    assert answer.status == 400, answer.body
-    assert answer.header("Connection") == "close"
+    assert response.status == 400, response.body
+    assert response.header("Connection") == "close"
     assert harness.backend.requests == []
 
 
@@ -655,11 +655,11 @@ async def test_who_is_not_listed_is_not_believed(trust: Trust) -> None:
     Neither its address, nor the name, nor the scheme; and none of them reaches the backend.
     """
     harness = make(trust=trust)
-    answer = await harness.request(behind(*SPOOFED, host="s3.example.test"))
+    response = await harness.request(behind(*SPOOFED, host="s3.example.test"))
     spoofed = await harness.request(behind(*SPOOFED, host="s3.example.test", public="evil.example.test"))
     await harness.close()
 
-    assert (answer.status, spoofed.status) == (200, 403)
+    assert (response.status, spoofed.status) == (200, 403)
     assert harness.records[0].client_host == "127.0.0.1"
     assert told(harness) == b"127.0.0.1"
     assert told(harness, b"x-forwarded-host") == b"s3.example.test"
@@ -676,10 +676,10 @@ async def test_a_signature_makes_no_proxy(trust: Trust) -> None:
     """
     names = ("x-forwarded-for", "x-forwarded-server", "forwarded", "via", "x-real-ip")
     harness = make(trust=trust, forwarded="none")
-    answer = await harness.request(Signer().head("GET", TARGET, dict.fromkeys(names, "6.6.6.6"))[0])
+    response = await harness.request(Signer().head("GET", TARGET, dict.fromkeys(names, "6.6.6.6"))[0])
     await harness.close()
 
-    assert answer.status == 200, answer.body
+    assert response.status == 200, response.body
     assert b"6.6.6.6" not in harness.backend.requests[0].raw_head
 
 
@@ -692,10 +692,10 @@ async def test_a_relayed_client_does_not_speak_for_its_proxy(name: str) -> None:
     """
     header, host = HEADERS[name]
     harness = make(trust=Trust(LOOPBACK, proxy_protocol=True, forwarded="x-forwarded"))
-    answer = await harness.request(header + behind(*SPOOFED, host="s3.example.test"))
+    response = await harness.request(header + behind(*SPOOFED, host="s3.example.test"))
     await harness.close()
 
-    assert answer.status == 200, answer.body
+    assert response.status == 200, response.body
     assert harness.records[0].client_host == host
     assert told(harness) == host.encode()
 
@@ -709,10 +709,10 @@ async def test_a_proxy_behind_a_relay_is_believed(header: bytes) -> None:
     If the PROXY header names a listed peer, or says that the proxy speaks for itself, the request's headers count.
     """
     harness = make(trust=Trust(LOOPBACK, proxy_protocol=True, forwarded="x-forwarded"))
-    answer = await harness.request(header + behind("X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: s3.example.test"))
+    response = await harness.request(header + behind("X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: s3.example.test"))
     await harness.close()
 
-    assert answer.status == 200, answer.body
+    assert response.status == 200, response.body
     assert harness.records[0].client_host == "192.0.2.7"
 
 
@@ -724,11 +724,11 @@ async def test_each_request_has_its_own_origin() -> None:
     harness = make(trust=X)
     client = await harness.connect()
     client.send(behind("X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: s3.example.test"))
-    await client.answer()
+    await client.response()
     client.send(behind("X-Forwarded-For: 192.0.2.8", host="s3.example.test"))
-    await client.answer()
+    await client.response()
     client.send(GET)
-    await client.answer()
+    await client.response()
     await harness.close()
 
     assert [record.client_host for record in harness.records] == ["192.0.2.7", "192.0.2.8", "127.0.0.1"]
@@ -744,10 +744,10 @@ async def test_a_listed_proxy_has_as_many_connections_as_it_needs() -> None:
     clients = [await harness.connect() for _ in range(3)]
     for client in clients:
         client.send(GET)
-    answers = [await client.answer() for client in clients]
+    responses = [await client.response() for client in clients]
     await harness.close()
 
-    assert [answer.status for answer in answers if answer is not None] == [200, 200, 200]
+    assert [response.status for response in responses if response is not None] == [200, 200, 200]
     assert limit.refused_count == 0
 
 
@@ -783,10 +783,10 @@ async def test_a_unix_socket_and_a_reload(tmp_path: Path) -> None:
     async def ask(data: bytes) -> int:
         client = await UNIXClientEndpoint(reactor, f"{tmp_path}/socket").connect(Factory.forProtocol(FaultyClient))
         client.send(data)
-        answer = await client.answer()
+        response = await client.response()
         client.transport.abortConnection()
         await client.until(lambda: client.lost)
-        return 0 if answer is None else answer.status
+        return 0 if response is None else response.status
 
     for _ in range(2):
         statuses += [await ask(LINE + signed), await ask(signed)]

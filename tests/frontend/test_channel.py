@@ -19,7 +19,7 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from s3proxy.frontend.admission import MIN_EVICTION_AGE
-from s3proxy.frontend.answers import MIN_CLOSE_TIME
+from s3proxy.frontend.answering import MIN_CLOSE_TIME
 from s3proxy.frontend.channel import MAX_PIPELINED_SIZE, S3Channel
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.incoming_body import MAX_DRAINED_SIZE
@@ -129,7 +129,7 @@ class Answering:
         self.count = 0
         self.sink = Sink()
         self.is_delivered = False
-        self.answers_at_once = False
+        self.responds_at_once = False
 
     def render(self, request: Any) -> int:
         """
@@ -138,8 +138,8 @@ class Answering:
         self.count += 1
         self.request, self.sink, self.is_delivered = request, Sink(), False
         request.on_gone(self.ended)
-        if self.answers_at_once:
-            self.answer()
+        if self.responds_at_once:
+            self.response()
         return NOT_DONE_YET
 
     def ended(self) -> None:
@@ -155,9 +155,9 @@ class Answering:
         if self.request is not None and not self.is_delivered:
             self.is_delivered = True
             delivered: Deferred[None] = self.request.deliverBody(self.sink)
-            delivered.addErrback(lambda failure: self.answer())
+            delivered.addErrback(lambda failure: self.response())
 
-    def answer(self, size: int = 10) -> None:
+    def response(self, size: int = 10) -> None:
         """
         Send the whole response.
         """
@@ -239,7 +239,7 @@ def test_an_answered_request_is_waited_for_in_total(head: bytes, when: str, tick
     elif when == "memory":
         resource.request.hold_for_memory()
     before = is_bounded(channel)
-    resource.answer()
+    resource.response()
     after = is_bounded(channel)
     seconds = connection.seconds_to_end(tick=tick)
 
@@ -256,16 +256,16 @@ def test_the_rest_that_comes_keeps_the_connection() -> None:
     connection = Connection()
 
     connection.send(put(10))
-    connection.resource.answer()
+    connection.resource.response()
     connection.clock.advance(9)
     connection.send(b"0123456789" + GET)
 
     assert connection.resource.count == 2
-    connection.resource.answer()
+    connection.resource.response()
     assert connection.seconds_to_end() == TIMES.keep_alive
 
 
-def test_an_answer_inside_the_last_bytes() -> None:
+def test_a_response_inside_the_last_bytes() -> None:
     """
     The verdict over the last byte ends the body, too: the connection waits for a request.
     """
@@ -273,7 +273,7 @@ def test_an_answer_inside_the_last_bytes() -> None:
     resource = connection.resource
     connection.send(put(10))
     resource.deliver()
-    resource.sink.write = lambda data: resource.answer() if data.endswith(b"9") else None
+    resource.sink.write = lambda data: resource.response() if data.endswith(b"9") else None
 
     connection.send(b"0123456789")
 
@@ -288,7 +288,7 @@ def test_without_time_to_linger_nothing_is_owed() -> None:
     connection = Connection(ClientTimes(linger=0))
 
     connection.send(put(10))
-    connection.resource.answer()
+    connection.resource.response()
 
     assert b"Connection: close" in connection.transport.value()
     assert connection.seconds_to_end() <= MIN_CLOSE_TIME
@@ -316,7 +316,7 @@ def test_the_total_time_ends_a_body_whoever_takes_it(is_delivered: bool) -> None
     connection.send(put(100_000))
     if is_delivered:
         resource.deliver()
-        resource.request.write_answer(200, b"OK", [])
+        resource.request.write_response(200, b"OK", [])
         resource.request.stop_body()
 
     seconds = connection.seconds_to_end(tick=b"x")
@@ -327,14 +327,14 @@ def test_the_total_time_ends_a_body_whoever_takes_it(is_delivered: bool) -> None
 # A client that does not read responses
 
 
-def test_the_time_for_an_answer_is_not_the_time_for_a_request() -> None:
+def test_the_time_for_a_response_is_not_the_time_for_a_request() -> None:
     """
     A client that reads the end of a response late has the full time for another request, and no more.
     """
     connection = Connection()
     connection.send(GET)
     connection.transport.fill()
-    connection.resource.answer()
+    connection.resource.response()
     connection.clock.advance(50)
     kept = [is_bounded(connection.channel), not connection.transport.is_ending]
 
@@ -345,19 +345,19 @@ def test_the_time_for_an_answer_is_not_the_time_for_a_request() -> None:
     assert connection.seconds_to_end() == TIMES.keep_alive
 
 
-def test_an_answer_that_is_not_taken_ends_the_connection() -> None:
+def test_a_response_that_is_not_taken_ends_the_connection() -> None:
     """
     This also holds if it was the last response, and the next request does not begin.
     """
     connection = Connection()
     connection.send(GET)
     connection.transport.fill()
-    connection.resource.answer()
+    connection.resource.response()
 
     assert connection.seconds_to_end() == TIMES.idle
 
 
-def test_pipelined_requests_do_not_stop_the_clock_of_an_answer() -> None:
+def test_pipelined_requests_do_not_stop_the_clock_of_a_response() -> None:
     """
     A client that sends requests and reads nothing is reset after `idle`, although s3proxy does not read from it.
     """
@@ -372,13 +372,13 @@ def test_pipelined_requests_do_not_stop_the_clock_of_an_answer() -> None:
     assert connection.seconds_to_end() == TIMES.idle
 
 
-def test_answers_do_not_gather_for_a_client_that_takes_none() -> None:
+def test_responses_do_not_gather_for_a_client_that_takes_none() -> None:
     """
     The next request begins when the former response has left; what was sent meanwhile is limited, and is not lost.
     """
     connection = Connection()
     resource = connection.resource
-    resource.answers_at_once = True
+    resource.responds_at_once = True
     connection.transport.fill()
     written = len(connection.transport.value())
 
@@ -396,14 +396,14 @@ def test_answers_do_not_gather_for_a_client_that_takes_none() -> None:
     assert connection.channel.holds.reasons == set()
 
 
-def test_the_last_block_of_an_answer_has_the_time_of_a_block() -> None:
+def test_the_last_block_of_a_response_has_the_time_of_a_block() -> None:
     """
     A slow client is not cut off after `linger` while its last block waits for it: it has `idle`.
     """
     connection = Connection()
     connection.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     connection.transport.fill()
-    connection.resource.answer()
+    connection.resource.response()
     connection.clock.advance(TIMES.idle - 1)
     kept = not connection.transport.is_reset
 
@@ -414,7 +414,7 @@ def test_the_last_block_of_an_answer_has_the_time_of_a_block() -> None:
     assert connection.transport.is_reset
 
 
-def test_what_waits_for_an_answer_to_be_sent() -> None:
+def test_what_waits_for_a_response_to_be_sent() -> None:
     """
     It is called when the socket has accepted all of it, and when the connection is lost.
     """
@@ -422,16 +422,16 @@ def test_what_waits_for_an_answer_to_be_sent() -> None:
     connection = Connection()
     channel = connection.channel
 
-    channel.when_answer_sent(lambda: told.append("nothing waited"))
+    channel.when_response_sent(lambda: told.append("nothing waited"))
     connection.transport.fill()
-    channel.when_answer_sent(lambda: told.append("sent"))
-    channel.when_answer_sent(lambda: told.append("sent"))
+    channel.when_response_sent(lambda: told.append("sent"))
+    channel.when_response_sent(lambda: told.append("sent"))
     before = list(told)
     connection.transport.empty()
     connection.transport.fill()
-    channel.when_answer_sent(lambda: told.append("lost"))
+    channel.when_response_sent(lambda: told.append("lost"))
     channel.connectionLost()
-    channel.when_answer_sent(lambda: told.append("gone"))
+    channel.when_response_sent(lambda: told.append("gone"))
 
     assert before == ["nothing waited"]
     assert told == ["nothing waited", "sent", "sent", "lost", "gone"]
@@ -475,7 +475,7 @@ EVENTS: dict[str, Any] = {
     "last chunk": lambda c: c.send(b"0\r\n\r\n"),
     "many": lambda c: c.send(GET * 2 + b"GET /" + b"x" * MAX_PIPELINED_SIZE),
     "deliver": lambda c: c.resource.deliver(),
-    "answer": lambda c: c.resource.answer(),
+    "response": lambda c: c.resource.response(),
     "stop": _of_request("stop_body"),
     "hold": _hold,
     "release": _release,
@@ -504,7 +504,7 @@ def test_no_path_leads_to_a_state_without_an_end(names: list[str]) -> None:
         EVENTS[name](connection)
         assert is_bounded(connection.channel), name
     while connection.resource.request is not None and not connection.transport.is_ending:
-        connection.resource.answer()
+        connection.resource.response()
         assert is_bounded(connection.channel)
     seconds = connection.seconds_to_end()
     connection.clock.advance(TIMES.idle)
@@ -528,7 +528,7 @@ async def test_a_refused_client_that_sends_nothing_more_is_closed(is_tls: bool, 
     head = {"put": put(10), "chunked": CHUNKED, "expect": put(10, EXPECT), "get": put(10, method=b"GET")}[kind]
     client = await harness.connect()
     client.send(head)
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     bounded = all(is_bounded(channel) for channel in harness.site.channels)
     for _ in range(2):
         harness.clock.advance(TIMES.linger)
@@ -536,14 +536,14 @@ async def test_a_refused_client_that_sends_nothing_more_is_closed(is_tls: bool, 
     await until(lambda: not harness.site.channels)
     await harness.close()
 
-    assert answer is not None
-    assert answer.status == 403
+    assert response is not None
+    assert response.status == 403
     assert bounded
 
 
 @pytest.mark.parametrize("is_tls", [False, True])
 @pytest_twisted.ensureDeferred
-async def test_a_client_that_takes_no_answers_is_not_served_for_ever(is_tls: bool) -> None:
+async def test_a_client_that_takes_no_responses_is_not_served_for_ever(is_tls: bool) -> None:
     """
     Pipelined downloads of a client that reads nothing keep one response's block in memory, and end after `idle`.
     """
@@ -552,10 +552,10 @@ async def test_a_client_that_takes_no_answers_is_not_served_for_ever(is_tls: boo
     assert harness.clock is not None
     content = bytes(400_000)
 
-    def answer(connection: Any, request: Any) -> None:
+    def respond(connection: Any, request: Any) -> None:
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
 
-    backend.on_request = answer
+    backend.on_request = respond
     client = await harness.connect()
     client.transport.pauseProducing()
     head = Signer().head("GET", "/test-bucket/k", payload=UNSIGNED)[0]
@@ -596,12 +596,12 @@ def test_who_may_be_closed_for_others() -> None:
     connection.send(b"Host: h\r\n\r\n")
     told.append(("serves", channel.idle_since))
     connection.transport.fill()
-    connection.resource.answer()
+    connection.resource.response()
     told.append(("sends", channel.idle_since))
     connection.transport.empty()
     told.append(("idle", channel.idle_since))
     connection.send(CHUNKED)
-    connection.resource.answer()
+    connection.resource.response()
     told.append(("lingers", channel.idle_since))
     clock.advance(MIN_EVICTION_AGE)
     told.append(("lingers long", channel.idle_since))

@@ -458,7 +458,7 @@ def test_a_client_that_does_not_read_its_refusal() -> None:
     connected.end()
 
 
-def test_nothing_of_a_body_reaches_anybody_after_the_answer() -> None:
+def test_nothing_of_a_body_reaches_anybody_after_the_response() -> None:
     """
     The request releases its consumer when it has its response.
     """
@@ -474,7 +474,7 @@ def test_nothing_of_a_body_reaches_anybody_after_the_answer() -> None:
     connected.end()
 
 
-def test_a_cut_answer_ends_with_a_reset() -> None:
+def test_a_cut_response_ends_with_a_reset() -> None:
     """
     Closed cleanly, it would look complete.
     """
@@ -487,7 +487,7 @@ def test_a_cut_answer_ends_with_a_reset() -> None:
     connected.end()
 
 
-def test_an_answer_to_head_has_no_body() -> None:
+def test_a_response_to_head_has_no_body() -> None:
     """
     It would be read as the next response.
     """
@@ -501,7 +501,7 @@ def test_an_answer_to_head_has_no_body() -> None:
     connected.end()
 
 
-def test_a_client_that_takes_nothing_of_its_answer() -> None:
+def test_a_client_that_takes_nothing_of_its_response() -> None:
     """
     It is reset after its idle time.
     """

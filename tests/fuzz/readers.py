@@ -163,12 +163,12 @@ def read_as_twisted(data: bytes, **how: Any) -> list[Seen]:
     transport = StringTransport()
     channel.makeConnection(transport)
     channel.dataReceived(data)
-    answers = transport.value()
+    responses = transport.value()
     is_between = not channel._receivedHeaderCount and channel._transferDecoder is None
     left = channel.clearLineBuffer()
     channel.connectionLost(None)  # type: ignore[arg-type]
-    if answers.count(b"HTTP/1.1 204 ") != len(found) or b"HTTP/1.1 4" in answers or not is_between or left:
-        raise Unreadable(answers[:200] or left[:200])
+    if responses.count(b"HTTP/1.1 204 ") != len(found) or b"HTTP/1.1 4" in responses or not is_between or left:
+        raise Unreadable(responses[:200] or left[:200])
     return found
 
 

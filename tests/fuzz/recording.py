@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IAddress
 
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
-from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.faulty_client import FaultyClient, Response
 from tests.oracle.operations import subresources
 from tests.oracle.wire import ClientStream, Head, NotARequest, RequestStream
 from tests.support.harness import Harness
@@ -33,7 +33,7 @@ _DOCUMENTS = {
 }
 
 
-def answer_to(head: Head) -> bytes:
+def response_to(head: Head) -> bytes:
     """
     Return a storage system's response to a request that succeeds.
     """
@@ -91,7 +91,7 @@ class RecordingConnection(FaultyConnection):
         elif self._stream.is_between:
             heads, self._heads[:] = self._heads[:], []
             for head in heads:
-                self.send(answer_to(head))
+                self.send(response_to(head))
 
 
 class RecordingBackend(FaultyBackend):
@@ -144,7 +144,7 @@ class Asker:
     patience: float = 30.0
     _client: FaultyClient | None = field(default=None, init=False)
 
-    async def ask(self, wire: bytes, method: str) -> tuple[list[Answer], str]:
+    async def ask(self, wire: bytes, method: str) -> tuple[list[Response], str]:
         """
         Send bytes and read all responses.
 
@@ -160,24 +160,24 @@ class Asker:
         # A kept connection may have ended when the request was sent.
         self._client = await self._connect()
         found = await self._ask_on(self._client, wire, method)
-        return ([], "a whole request gets no answer") if found is None else found
+        return ([], "a whole request gets no response") if found is None else found
 
-    async def _ask_on(self, client: FaultyClient, wire: bytes, method: str) -> tuple[list[Answer], str] | None:
+    async def _ask_on(self, client: FaultyClient, wire: bytes, method: str) -> tuple[list[Response], str] | None:
         client.send(wire)
-        answer = await self._in_time(client.answer(method))
-        if isinstance(answer, str):
+        response = await self._in_time(client.response(method))
+        if isinstance(response, str):
             self.drop()
-            return [], answer
-        if answer is None:
+            return [], response
+        if response is None:
             self.drop()
             return None
         left, client.received = client.received, b""
-        if left or (answer.header("Connection") or "").lower() == "close":
+        if left or (response.header("Connection") or "").lower() == "close":
             self.drop()
-        is_document = method == "HEAD" and answer.status == 400 and left.startswith(b"<?xml")
-        return [answer], f"bytes behind the answer: {left[:200]!r}" if left and not is_document else ""
+        is_document = method == "HEAD" and response.status == 400 and left.startswith(b"<?xml")
+        return [response], f"bytes behind the response: {left[:200]!r}" if left and not is_document else ""
 
-    async def _ask_once(self, wire: bytes, method: str) -> tuple[list[Answer], str]:
+    async def _ask_once(self, wire: bytes, method: str) -> tuple[list[Response], str]:
         client = await self._connect()
         client.send(wire)
         client.transport.loseWriteConnection()
@@ -185,18 +185,18 @@ class Asker:
         if isinstance(ended, str):
             client.transport.abortConnection()
             return [], ended
-        answers: list[Answer] = []
+        responses: list[Response] = []
         while client.received:
-            answer = await client.answer(method)
-            if answer is None:
+            response = await client.response(method)
+            if response is None:
                 is_document = method == "HEAD" and client.received.startswith(b"<?xml")
-                return answers, "" if is_document else f"no answer: {client.received[:200]!r}"
-            answers.append(answer)
+                return responses, "" if is_document else f"no response: {client.received[:200]!r}"
+            responses.append(response)
             if method == "HEAD" and client.received.startswith(b"<?xml"):
                 # The request could not be read, so s3proxy did not know that it was a HEAD.
                 break
             method = "GET"
-        return answers, ""
+        return responses, ""
 
     async def _connect(self) -> FaultyClient:
         client = await self.harness.connect()

@@ -52,11 +52,11 @@ def _same(first: Verdict, second: Verdict) -> bool:
     """
     Return True if two verdicts are the same. A later request may be left unread if the connection ends after a refusal.
     """
-    answers = min(len(first.statuses), len(second.statuses))
+    responses = min(len(first.statuses), len(second.statuses))
     stored = min(len(first.stored), len(second.stored))
     return (
-        first.statuses[:answers] == second.statuses[:answers]
-        and first.codes[:answers] == second.codes[:answers]
+        first.statuses[:responses] == second.statuses[:responses]
+        and first.codes[:responses] == second.codes[:responses]
         and [(each.head.raw_target, each.body) for each in first.stored[:stored]]
         == [(each.head.raw_target, each.body) for each in second.stored[:stored]]
         and bool(first.statuses) == bool(second.statuses)
@@ -84,7 +84,7 @@ def test_whole_requests(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
         story = f"{kind} {number}: {wire!r}, cut at {cuts}: {whole.codes}, {pieces.codes}"
         assert all(status < 500 or status == 501 for status in (*whole.statuses, *pieces.statuses)), story
         assert _same(whole, pieces), story
-        outcomes[str(whole.codes[0] if whole.statuses else "no answer yet")] += 1
+        outcomes[str(whole.codes[0] if whole.statuses else "no response yet")] += 1
         if number % 200 == 0:
             proxy.records.clear()
         _progress(kind, number, count)

@@ -65,19 +65,19 @@ class Target:
             Its outcome, and what is wrong.
         """
         wire = ATTACKER.encode(draft)
-        answers, fault = await self.asker.ask(wire, draft.method.decode("latin-1"))
+        responses, fault = await self.asker.ask(wire, draft.method.decode("latin-1"))
         faults = [fault] if fault else []
         outcome = "closed"
-        for answer in answers:
-            code = answer.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode()
-            if answer is answers[0]:
-                outcome = code or str(answer.status)
-            if answer.status >= 500 and answer.status != 501:
-                faults.append(f"{answer.status} {code}")
-            elif answer.status >= 400 and not code and draft.method != b"HEAD" and b" HEAD" not in wire:
-                faults.append(f"{answer.status} without a code: {answer.body[:200]!r}")
-            elif answer.status < 400 and answer.status not in _PASSED:
-                faults.append(f"status {answer.status}")
+        for response in responses:
+            code = response.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode()
+            if response is responses[0]:
+                outcome = code or str(response.status)
+            if response.status >= 500 and response.status != 501:
+                faults.append(f"{response.status} {code}")
+            elif response.status >= 400 and not code and draft.method != b"HEAD" and b" HEAD" not in wire:
+                faults.append(f"{response.status} without a code: {response.body[:200]!r}")
+            elif response.status < 400 and response.status not in _PASSED:
+                faults.append(f"status {response.status}")
         for raw in self.backend.take():
             _, difference = read_by_all(
                 raw, plus_in_paths=self.profile.escapes_plus, service_path=self.profile.service_path

@@ -184,7 +184,7 @@ rgw crypt require ssl = false
         """
         Return when the gateway responds.
         """
-        self._wait("the gateway", self._answers)
+        self._wait("the gateway", self._responses)
 
     def kill_gateway(self) -> None:
         """
@@ -201,7 +201,7 @@ rgw crypt require ssl = false
         end_all(self._processes)
         self._logs.close()
 
-    def _answers(self) -> bool:
+    def _responses(self) -> bool:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5).close()
         except urllib.error.HTTPError:

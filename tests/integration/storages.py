@@ -87,9 +87,9 @@ class Endpoint:
         head, _ = signer.head(method, target, payload=payload, unsigned=unsigned)
         with socket.create_connection(("127.0.0.1", self.port), 60) as connection:
             connection.sendall(head + body)
-            answer = http.client.HTTPResponse(connection, method=method)
-            answer.begin()
-            return Reply(answer.status, answer.read())
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            return Reply(response.status, response.read())
 
 
 @dataclass(frozen=True, slots=True)

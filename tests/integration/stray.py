@@ -89,13 +89,13 @@ class StrayStore:
                 if left:
                     connection.sendall(left)
                     left = b""
-                left = self._answer(connection, head, body, chance)
+                left = self._response(connection, head, body, chance)
         except (OSError, EOFError):
             pass
         finally:
             connection.close()
 
-    def _answer(self, connection: socket.socket, head: RequestHead, body: bytes, chance: random.Random) -> bytes:
+    def _response(self, connection: socket.socket, head: RequestHead, body: bytes, chance: random.Random) -> bytes:
         """
         Respond to a request; return the bytes to send before the response to the next one.
         """

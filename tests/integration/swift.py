@@ -128,7 +128,7 @@ class Swift:
         """
         for part in PARTS:
             for _ in range(400):
-                if self._answers(part):
+                if self._responses(part):
                     break
                 if self._processes[part].poll() is not None:
                     raise AssertionError(f"Swift's {part} server ended: {self._log()}")
@@ -139,7 +139,7 @@ class Swift:
     def _log(self) -> str:
         return (self._directory / "swift.log").read_text(errors="replace")[-2000:]
 
-    def _answers(self, part: str) -> bool:
+    def _responses(self, part: str) -> bool:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{self._ports[part]}/healthcheck", timeout=5).close()
         except urllib.error.HTTPError as error:

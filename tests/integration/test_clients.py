@@ -155,8 +155,8 @@ def boto_presigned(way: Way, tmp: Path) -> None:
     url = signer.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "presigned"})
     urllib.request.urlopen(urllib.request.Request(url, data=body, method="PUT"), **options).close()
     url = signer.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": "presigned"})
-    with urllib.request.urlopen(url, **options) as answer:
-        assert answer.read() == body
+    with urllib.request.urlopen(url, **options) as response:
+        assert response.read() == body
 
 
 # Commands
@@ -309,8 +309,8 @@ def test_admin_surface(field: Field) -> None:
         S3SigV4Auth(Credentials(way.key_id, way.secret), "s3", "us-east-1").add_auth(request)
         prepared = urllib.request.Request(request.url, headers=dict(request.headers.items()))
         try:
-            with urllib.request.urlopen(prepared) as answer:
-                return int(answer.status)
+            with urllib.request.urlopen(prepared) as response:
+                return int(response.status)
         except urllib.error.HTTPError as error:
             return error.code
 

@@ -58,7 +58,7 @@ V4 = {"v4-header": "yes", "v4-unsigned-payload": "yes", "v4-wrong-hash-refused":
 NO_V4 = {"v4-header": "no", "v4-unsigned-payload": "no", "v4-presigned": "no", "signed-chunks": "no"}
 V2 = {"v2-amz-date": "yes", "v2-date": "yes", "v2-presigned": "yes"}
 NO_V2 = dict.fromkeys(V2, "no")
-ANSWERS = dict.fromkeys(
+RESPONSES = dict.fromkeys(
     ("range", "if-none-match", "head-length", "no-such-key", "list-buckets", "list-v2", "delete-objects", "multipart"),
     "yes",
 )
@@ -79,7 +79,7 @@ CONDITIONS = {
 }
 
 RGW = {
-    **AUTHENTICATED, **V4, **V2, **TAIL, **FIN, **ANSWERS,
+    **AUTHENTICATED, **V4, **V2, **TAIL, **FIN, **RESPONSES,
     **dict.fromkeys(CONDITIONS, "no"),
     "put-if-match": "yes",
     "put-if-none-match": "yes",
@@ -117,7 +117,7 @@ EXPECTED: dict[str, tuple[str, str, dict[str, str]]] = {
         "swift",
         "v4",
         {
-            **AUTHENTICATED, **V4, **V2, **TAIL, **FIN, **ANSWERS,
+            **AUTHENTICATED, **V4, **V2, **TAIL, **FIN, **RESPONSES,
             "v2-iso-date": "no",
             "unsigned-trailer": "yes",
             "crc32-wrong-refused": "yes",
@@ -129,7 +129,7 @@ EXPECTED: dict[str, tuple[str, str, dict[str, str]]] = {
         "minio",
         "v4",
         {
-            **AUTHENTICATED, **V4, **V2, **TAIL, **FIN, **ANSWERS,
+            **AUTHENTICATED, **V4, **V2, **TAIL, **FIN, **RESPONSES,
             "signed-chunks": "yes",
             "signed-trailer": "yes",
             "unsigned-trailer": "yes",
@@ -145,7 +145,7 @@ EXPECTED: dict[str, tuple[str, str, dict[str, str]]] = {
         "versitygw",
         "v4",
         {
-            **AUTHENTICATED, **V4, **NO_V2, **TAIL, **ANSWERS, **CONDITIONS,
+            **AUTHENTICATED, **V4, **NO_V2, **TAIL, **RESPONSES, **CONDITIONS,
             "put-quoted-tag": "yes",
             "complete-etag": "yes",
             "copy-source-conditions": "no",
@@ -165,13 +165,13 @@ EXPECTED: dict[str, tuple[str, str, dict[str, str]]] = {
     "gaul": (
         "generic",
         "v2",
-        {**AUTHENTICATED, **NO_V4, **V2, **TAIL, **FIN, **ANSWERS, "v2-iso-date": "no", "key-plus": "no"},
+        {**AUTHENTICATED, **NO_V4, **V2, **TAIL, **FIN, **RESPONSES, "v2-iso-date": "no", "key-plus": "no"},
     ),
     "moto": (
         "generic",
         "v4",
         {
-            **TAIL, **FIN, **ANSWERS,
+            **TAIL, **FIN, **RESPONSES,
             "wrong-secret-refused": "no",
             "v4-header": "unclear",
             "v2-date": "unclear",

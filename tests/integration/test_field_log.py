@@ -33,9 +33,9 @@ def ask(
     head, _ = signer.head(method, target, headers or {}, payload=UNSIGNED, unsigned=unsigned)
     with socket.create_connection(("127.0.0.1", way.port), 60) as connection:
         connection.sendall(head + body)
-        answer = http.client.HTTPResponse(connection, method=method)
-        answer.begin()
-        return answer, answer.read()
+        response = http.client.HTTPResponse(connection, method=method)
+        response.begin()
+        return response, response.read()
 
 
 @pytest.mark.parametrize("name", THROUGH)
@@ -64,9 +64,9 @@ def test_an_empty_override_is_none(query: str, name: str, field: Field) -> None:
     way, target = field.ways[name], f"/{BUCKET}/override"
     ask(way, "PUT", target, {}, b"hello")
 
-    answer, body = ask(way, "GET", f"{target}?{query}")
+    response, body = ask(way, "GET", f"{target}?{query}")
 
-    assert (answer.status, body) == (200, b"hello")
+    assert (response.status, body) == (200, b"hello")
 
 
 RANGES = {
@@ -91,10 +91,10 @@ def test_what_is_no_range_is_ignored(span: str, name: str, field: Field) -> None
     way, target = field.ways[name], f"/{BUCKET}/digits"
     ask(way, "PUT", target, {}, b"0123456789")
 
-    answer, body = ask(way, "GET", target, {"range": span})
+    response, body = ask(way, "GET", target, {"range": span})
 
-    assert (answer.status, body) == RANGES[span]
-    assert (answer.headers["content-range"] is not None) == (answer.status == 206)
+    assert (response.status, body) == RANGES[span]
+    assert (response.headers["content-range"] is not None) == (response.status == 206)
 
 
 @pytest.mark.parametrize("name", THROUGH)

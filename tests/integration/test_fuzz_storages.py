@@ -119,9 +119,9 @@ def _all_of_victim(client: Any) -> list[Any]:
     found.append(client.get_bucket_versioning(Bucket=bucket).get("Status"))
     found.append(client.list_multipart_uploads(Bucket=bucket).get("Uploads"))
     for item in client.list_objects_v2(Bucket=bucket).get("Contents", []):
-        answer = client.get_object(Bucket=bucket, Key=item["Key"])
+        response = client.get_object(Bucket=bucket, Key=item["Key"])
         grants = client.get_object_acl(Bucket=bucket, Key=item["Key"])["Grants"]
-        found.append((item["Key"], item["LastModified"], answer["Body"].read(), answer["Metadata"], grants))
+        found.append((item["Key"], item["LastModified"], response["Body"].read(), response["Metadata"], grants))
     return found
 
 
@@ -207,15 +207,15 @@ class Run:
         if not self.named.add(wire):
             self.outcomes["the victim's own name"] += 1
             return
-        answers, fault = await asker.ask(wire, draft.method.decode("latin-1"))
+        responses, fault = await asker.ask(wire, draft.method.decode("latin-1"))
         faults = [fault] if fault else []
-        faults += ["it reads the victim's secret" for answer in answers if SECRET in answer.body]
+        faults += ["it reads the victim's secret" for response in responses if SECRET in response.body]
         breaches, ORACLE.breaches = ORACLE.breaches, []
         faults += breaches
         self.faults += [f"{self.storage.name}, {name}\n  {wire!r}\n  {each}" for each in faults]
         self.harness.records.clear()
-        status = answers[0].status if answers else 0
-        code = answers[0].body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode() if answers else ""
+        status = responses[0].status if responses else 0
+        code = responses[0].body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode() if responses else ""
         self.outcomes[f"{status} {code}".strip()] += 1
         if status >= 500 and status != 501:
             print(f"{self.storage.name}, {name}: {status} {code}\n  {wire[:600]!r}", file=sys.stderr, flush=True)

@@ -50,7 +50,7 @@ ACCEPTED = ("gzip, deflate", "identity")
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """
     What a client reads, after the content coding that it accepted is removed.
     """
@@ -90,7 +90,7 @@ class Compressed:
         headers: dict[str, str] | None = None,
         *,
         accepted: str = ACCEPTED[0],
-    ) -> Answer:
+    ) -> Response:
         """
         Send a request.
         """
@@ -102,14 +102,14 @@ class Compressed:
         head, _ = signer.head(method, target, headers, payload=payload, unsigned=unsigned)
         with socket.create_connection(("127.0.0.1", self.port), 60) as connection:
             connection.sendall(head + body)
-            answer = http.client.HTTPResponse(connection, method=method)
-            answer.begin()
-            content = answer.read()
-        is_compressed = answer.headers.get("Content-Encoding") == "gzip"
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            content = response.read()
+        is_compressed = response.headers.get("Content-Encoding") == "gzip"
         if is_compressed:
             assert "gzip" in accepted
             content = gzip.decompress(content) if content else content
-        return Answer(answer.status, answer.headers, content, is_compressed)
+        return Response(response.status, response.headers, content, is_compressed)
 
 
 def key_of(number: int) -> str:
@@ -204,15 +204,15 @@ def test_listings_are_complete(listing: str, encoding: str, accepted: str, compr
     more, pages = "", 0
     while True:
         items = [query, more, f"encoding-type={encoding}" if encoding else ""]
-        answer = compressed.ask("GET", f"/{BUCKET}?{'&'.join(filter(None, items))}", accepted=accepted)
-        assert answer.status == 200, answer.body
-        assert answer.texts("EncodingType") == ([encoding] if encoding else [])
-        texts = answer.texts(element)
+        response = compressed.ask("GET", f"/{BUCKET}?{'&'.join(filter(None, items))}", accepted=accepted)
+        assert response.status == 200, response.body
+        assert response.texts("EncodingType") == ([encoding] if encoding else [])
+        texts = response.texts(element)
         keys += [unquote_to_bytes(text.replace("+", " ")).decode() if encoding else text for text in texts]
         pages += 1
-        if answer.texts("IsTruncated") == ["false"]:
+        if response.texts("IsTruncated") == ["false"]:
             break
-        told = {name: answer.texts(marker)[:1] for name, marker in markers.items()}
+        told = {name: response.texts(marker)[:1] for name, marker in markers.items()}
         if last and not told["marker"]:
             told = {"marker": texts[-1:]}
         assert pages < 20
@@ -233,7 +233,7 @@ def test_uploads_and_parts_are_complete(compressed: Compressed) -> None:
         pytest.skip("the stand-in has no uploads to list")
     with ThreadPoolExecutor(4) as pool:
         began = list(pool.map(lambda n: compressed.ask("POST", f"/{BUCKET}/up-{n:04}?uploads"), range(UPLOAD_COUNT)))
-        ids = [answer.texts("UploadId")[0] for answer in began]
+        ids = [response.texts("UploadId")[0] for response in began]
         target = f"/{BUCKET}/up-0000?uploadId={ids[0]}"
         parts = pool.map(
             lambda n: compressed.ask("PUT", f"{target}&partNumber={n}", b"part").status, range(1, PART_COUNT + 1)
@@ -242,20 +242,19 @@ def test_uploads_and_parts_are_complete(compressed: Compressed) -> None:
 
     found, more = [], ""
     while True:
-        answer = compressed.ask("GET", f"/{BUCKET}?uploads{more}")
-        found += answer.texts("UploadId")
-        if answer.texts("IsTruncated") == ["false"]:
+        response = compressed.ask("GET", f"/{BUCKET}?uploads{more}")
+        found += response.texts("UploadId")
+        if response.texts("IsTruncated") == ["false"]:
             break
-        more = (
-            f"&key-marker={answer.texts('NextKeyMarker')[0]}&upload-id-marker={answer.texts('NextUploadIdMarker')[0]}"
-        )
+        key_marker, upload_id_marker = (response.texts(name)[0] for name in ("NextKeyMarker", "NextUploadIdMarker"))
+        more = f"&key-marker={key_marker}&upload-id-marker={upload_id_marker}"
     numbers, more = [], ""
     while True:
-        answer = compressed.ask("GET", target + more)
-        numbers += answer.texts("PartNumber")
-        if answer.texts("IsTruncated") == ["false"]:
+        response = compressed.ask("GET", target + more)
+        numbers += response.texts("PartNumber")
+        if response.texts("IsTruncated") == ["false"]:
             break
-        more = f"&part-number-marker={answer.texts('NextPartNumberMarker')[0]}"
+        more = f"&part-number-marker={response.texts('NextPartNumberMarker')[0]}"
 
     assert sorted(found) == sorted(ids)
     assert numbers == [str(number) for number in range(1, PART_COUNT + 1)]
@@ -286,9 +285,9 @@ def test_documents_are_edited(accepted: str, compressed: Compressed) -> None:
     assert copied.status == 200
     # Ceph writes it without quotation marks.
     assert copied.texts("ETag") in ([etag], [etag.strip('"')])
-    for answer, code in ((missing, "NoSuchKey"), (no_bucket, "NoSuchBucket")):
-        assert (answer.status, answer.texts("Code")) == (404, [code])
-        assert answer.texts("RequestId") in ([answer.headers["x-amz-request-id"]], [])
+    for response, code in ((missing, "NoSuchKey"), (no_bucket, "NoSuchBucket")):
+        assert (response.status, response.texts("Code")) == (404, [code])
+        assert response.texts("RequestId") in ([response.headers["x-amz-request-id"]], [])
     assert deleted.status == 200
     assert sorted(deleted.texts("Key")) == ["a", "c&d"]
     assert deleted.texts("Code") == []
@@ -353,10 +352,10 @@ def test_the_proxy_compresses(compressed: Compressed) -> None:
     with socket.create_connection(("127.0.0.1", compressed.between), 60) as connection:
         path = PROFILES[compressed.mode].service_path + b"/nobody/asks"
         connection.sendall(b"GET %b HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n" % path)
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        content = answer.read()
-    assert answer.headers["Content-Encoding"] == "gzip"
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        content = response.read()
+    assert response.headers["Content-Encoding"] == "gzip"
     assert b"<Code>" in gzip.decompress(content)
     assert compressed.ask("GET", f"/{BUCKET}?max-keys=2").is_compressed is (compressed.mode == "generic")
 

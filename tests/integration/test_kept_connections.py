@@ -137,7 +137,7 @@ def _stray(directory: Path) -> Iterator[Storage]:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """
     A response that a client read.
     """
@@ -185,7 +185,7 @@ class Connection:
             self._socket.close()
             self._socket = None
 
-    def ask(self, method: str, wire: bytes) -> Answer | None:
+    def ask(self, method: str, wire: bytes) -> Response | None:
         """
         Send a request; return None if the connection was cut.
 
@@ -202,7 +202,7 @@ class Connection:
             self.close()
             return None
 
-    def _read(self, connection: socket.socket, method: str) -> Answer:
+    def _read(self, connection: socket.socket, method: str) -> Response:
         data = b""
         while b"\r\n\r\n" not in data:
             data += _received(connection)
@@ -222,11 +222,11 @@ class Connection:
             while len(rest) < head.content_length:
                 rest += _received(connection)
             body, more = rest[: head.content_length], rest[head.content_length :]
-        assert not more, f"bytes behind an answer: {more!r}"
+        assert not more, f"bytes behind a response: {more!r}"
         if not head.keeps_alive:
             self.close()
         fields = {name.decode().lower(): value.decode("latin-1") for name, value in head.headers}
-        return Answer(head.status, fields, body)
+        return Response(head.status, fields, body)
 
 
 def _received(connection: socket.socket) -> bytes:
@@ -360,8 +360,8 @@ class Client:
         """
         for key in self._keys:
             for _ in range(20):
-                answer = self.ask(Request("get what was put", "GET", self._tenant.bucket, key))
-                if answer is not None and answer.status < 500:
+                response = self.ask(Request("get what was put", "GET", self._tenant.bucket, key))
+                if response is not None and response.status < 500:
                     break
 
     def kinds(self) -> list[Request]:
@@ -422,16 +422,16 @@ class Client:
             return self._chance.choices(self.writes(), (8, 1, 8, 8, 4, 2))[0]
         return self._chance.choice(self.kinds())
 
-    def ask(self, request: Request) -> Answer | None:
+    def ask(self, request: Request) -> Response | None:
         """
         Send a request and judge its response.
         """
         self._number += 1
         name = f"kept-{self._name}-{self._number}"
-        answer = self._connection.ask(request.method, self._wire(request, name))
+        response = self._connection.ask(request.method, self._wire(request, name))
         stray = self._run.storage.stray
-        if answer is None or answer.status >= 500:
-            outcome = "cut" if answer is None else f"{answer.status} {answer.code}"
+        if response is None or response.status >= 500:
+            outcome = "cut" if response is None else f"{response.status} {response.code}"
             put_off = request.may_be_put_off and outcome == "503 SlowDown"
             if put_off:
                 self._run.note("put off")
@@ -442,19 +442,19 @@ class Client:
                 self._run.note(outcome, f"{name}, {request.kind}: {outcome}")
             if request.method != "GET" and request.method != "HEAD":
                 self._settle(request)
-            return answer
-        fault = self._judge(request, answer)
+            return response
+        fault = self._judge(request, response)
         kind = (self._tenant.name, request.kind)
-        if not fault and self._run.alone.get(kind, answer.shape) != answer.shape:
-            fault = f"{answer.shape}, and alone {self._run.alone[kind]}"
+        if not fault and self._run.alone.get(kind, response.shape) != response.shape:
+            fault = f"{response.shape}, and alone {self._run.alone[kind]}"
         if fault:
             fault = f"{name}, {request.kind} of {request.bucket}/{request.key}: {fault}"
-        self._run.note(str(answer.status), fault, answer.fields.get("x-amz-request-id", ""))
+        self._run.note(str(response.status), fault, response.fields.get("x-amz-request-id", ""))
         if request.kind in {"put", "put, streamed"}:
             self.stored[request.key] = request.body
         elif request.kind in {"delete", "delete many"}:
             self.stored.pop(request.key, None)
-        return answer
+        return response
 
     def _settle(self, request: Request) -> None:
         """
@@ -466,8 +466,8 @@ class Client:
             removal = Request("delete", "DELETE", request.bucket, request.key)
             self._number += 1
             name = f"kept-{self._name}-{self._number}"
-            answer = self._connection.ask("DELETE", self._wire(removal, name))
-            if answer is not None and answer.status == 204:
+            response = self._connection.ask("DELETE", self._wire(removal, name))
+            if response is not None and response.status == 204:
                 self.stored.pop(request.key, None)
                 return
         self._run.note("error", f"{self._name}: {request.key} cannot be deleted")
@@ -491,60 +491,60 @@ class Client:
             head = head.replace(signature.encode(), b"0" * 64)
         return head + request.body
 
-    def _judge(self, request: Request, answer: Answer) -> str:
+    def _judge(self, request: Request, response: Response) -> str:
         """
         Return what shows that a response does not belong to this request; empty if nothing does.
         """
         names = f"{request.bucket}/{request.key}"
-        found = answer.fields.get("x-amz-meta-name", names)
+        found = response.fields.get("x-amz-meta-name", names)
         if found != names:
             return f"the metadata of {found}"
-        if answer.body and answer.element("Error") == "" and b"<Error>" in answer.body:
-            told = [answer.element("Key") or request.key, answer.element("BucketName") or request.bucket]
+        if response.body and response.element("Error") == "" and b"<Error>" in response.body:
+            told = [response.element("Key") or request.key, response.element("BucketName") or request.bucket]
             if told != [request.key, request.bucket]:
                 return f"the error of {told}"
-            resource = answer.element("Resource")
+            resource = response.element("Resource")
             if resource and request.key not in resource:
                 return f"the error of {resource}"
-            if answer.element("RequestId") not in {"", answer.fields["x-amz-request-id"]}:
+            if response.element("RequestId") not in {"", response.fields["x-amz-request-id"]}:
                 return "the error of another request"
         expected = self.stored.get(request.key) if request.key in self._keys else None
         if request.kind in {"get what was put", "head what was put"}:
             if expected is None:
-                return "" if answer.status == 404 else f"{answer.status} for what is not there"
-            if answer.status != 200:
-                return f"{answer.status} for what was put"
+                return "" if response.status == 404 else f"{response.status} for what is not there"
+            if response.status != 200:
+                return f"{response.status} for what was put"
         elif request.kind in {"head", "get"}:
             expected = content_of(request.bucket, request.key)
-            if answer.status != 200:
-                return str(answer.shape)
-        if answer.status == 200 and request.kind in {"get", "get what was put"} and answer.body != expected:
-            return f"other content: {answer.body[:60]!r}"
-        if answer.status == 200 and request.kind in {"head", "head what was put"}:
+            if response.status != 200:
+                return str(response.shape)
+        if response.status == 200 and request.kind in {"get", "get what was put"} and response.body != expected:
+            return f"other content: {response.body[:60]!r}"
+        if response.status == 200 and request.kind in {"head", "head what was put"}:
             assert expected is not None
-            if answer.fields["content-length"] != str(len(expected)):
+            if response.fields["content-length"] != str(len(expected)):
                 return "another length"
-            if answer.fields["etag"].strip('"') != hashlib.md5(expected).hexdigest():
+            if response.fields["etag"].strip('"') != hashlib.md5(expected).hexdigest():
                 return "another entity tag"
-        if request.kind == "get, range" and answer.body != content_of(request.bucket, request.key)[2:6]:
-            return f"another range: {answer.body[:60]!r}"
-        if answer.status == 304:
-            etag = answer.fields.get("etag", "").strip('"')
+        if request.kind == "get, range" and response.body != content_of(request.bucket, request.key)[2:6]:
+            return f"another range: {response.body[:60]!r}"
+        if response.status == 304:
+            etag = response.fields.get("etag", "").strip('"')
             if etag not in {"", hashlib.md5(content_of(request.bucket, request.key)).hexdigest()}:
                 return "another entity tag"
         if request.kind in {"put", "put, streamed"} and (
-            answer.status != 200 or answer.fields["etag"].strip('"') != hashlib.md5(request.body).hexdigest()
+            response.status != 200 or response.fields["etag"].strip('"') != hashlib.md5(request.body).hexdigest()
         ):
-            return f"{answer.status}, {answer.fields.get('etag')}: another's answer"
+            return f"{response.status}, {response.fields.get('etag')}: another's response"
         if request.kind == "list":
-            keys = re.findall(r"<Key>([^<]*)</Key>", answer.body.decode())
+            keys = re.findall(r"<Key>([^<]*)</Key>", response.body.decode())
             prefix = request.query.rpartition("=")[2]
             if keys != [key for key in sorted(STEADY) if key.startswith(prefix)]:
                 return f"another list: {keys}"
-        if request.kind == "delete many" and answer.element("Key") != request.key:
-            return f"the deletion of {answer.element('Key')!r}"
-        if request.kind == "delete" and answer.status != 204:
-            return str(answer.shape)
+        if request.kind == "delete many" and response.element("Key") != request.key:
+            return f"the deletion of {response.element('Key')!r}"
+        if request.kind == "delete" and response.status != 204:
+            return str(response.shape)
         return ""
 
 
@@ -597,8 +597,8 @@ connect = 60
 
 
 def _repeats(admin: int) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=60) as answer:
-        text = answer.read().decode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=60) as response:
+        text = response.read().decode()
     return int(sum(float(value) for value in re.findall(r"^s3proxy_backend_retries\w*\{[^}]*\} (\S+)$", text, re.M)))
 
 
@@ -615,11 +615,11 @@ def _prepare(run: Run, tenant: Tenant) -> None:
     for write in writes:
         # The stand-in's extra bytes may spoil this response, too.
         for _ in range(20):
-            answer = connection.ask("PUT", write.head + write.body)
-            if answer is not None and answer.status == 200:
+            response = connection.ask("PUT", write.head + write.body)
+            if response is not None and response.status == 200:
                 break
         else:
-            raise AssertionError(f"{write.head!r}: {answer}")
+            raise AssertionError(f"{write.head!r}: {response}")
     connection.close()
 
 
@@ -629,12 +629,12 @@ def _ask_alone(run: Run, tenant: Tenant, client: Client) -> None:
     """
     for request in client.kinds():
         for _ in range(20):
-            answer = client.ask(request)
-            if answer is not None and answer.status < 500:
+            response = client.ask(request)
+            if response is not None and response.status < 500:
                 break
         else:
-            raise AssertionError(f"{request.kind}: {answer}")
-        run.alone[tenant.name, request.kind] = answer.shape
+            raise AssertionError(f"{request.kind}: {response}")
+        run.alone[tenant.name, request.kind] = response.shape
 
 
 def keep_connections(storage: Storage, directory: Path, count: int) -> str:

@@ -80,8 +80,8 @@ def send(port: int, request: SignedRequest) -> int:
     """
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.sendall(request.head + request.body)
-        answer = connection.recv(4096)
-    return int(answer.split()[1])
+        response = connection.recv(4096)
+    return int(response.split()[1])
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -269,8 +269,8 @@ def test_a_client_behind_it(name: str, fronts: Fronts) -> None:
     assert done["Location"].startswith(f"{fronts.scheme(name)}://{host}/")
     url = client.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "small"})
     if fronts.scheme(name) == "http":
-        with urllib.request.urlopen(url) as answer:
-            assert answer.read() == body
+        with urllib.request.urlopen(url) as response:
+            assert response.read() == body
     for key in ("a//b", "x/./../y", "%2F+ ;"):
         client.put_object(Bucket="bucket", Key=key, Body=key)
         assert client.get_object(Bucket="bucket", Key=key)["Body"].read() == key.encode()

@@ -203,9 +203,9 @@ def test_another_users_key_is_refused(attempt: str, tenants: Tenants) -> None:
     with pytest.raises(ClientError) as caught:
         ATTEMPTS[attempt](tenants.client("bob-1"), tenants.bucket)
 
-    answer = caught.value.response
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 403
-    assert answer["Error"]["Code"] in {"AccessDenied", "403"}
+    response = caught.value.response
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    assert response["Error"]["Code"] in {"AccessDenied", "403"}
     check_unchanged(tenants)
 
 
@@ -234,8 +234,8 @@ def test_a_presigned_url_is_its_signers(tenants: Tenants) -> None:
         for name in ("alice-2", "bob-1")
     }
 
-    with urllib.request.urlopen(urls["alice-2"], timeout=30) as answer:
-        assert answer.read() == SMALL
+    with urllib.request.urlopen(urls["alice-2"], timeout=30) as response:
+        assert response.read() == SMALL
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(urls["bob-1"], timeout=30)
     caught.value.close()

@@ -17,8 +17,8 @@ from s3proxy.mending.deletions import (
     Deletion,
     Deletions,
     Outcome,
-    answers_all,
-    judge_answer,
+    is_response_to_all,
+    judge_response,
     read_deletions,
     result_document,
 )
@@ -156,13 +156,13 @@ def error(code: str, message: str = "<Message>m</Message>") -> bytes:
         ),
     ],
 )
-def test_an_answer_is_judged(head: str, document: bytes, outcome: Outcome | None) -> None:
+def test_a_response_is_judged(head: str, document: bytes, outcome: Outcome | None) -> None:
     """
     An object is gone if it was deleted or did not exist. Any other status is an error, even if S3 has no code for it.
     """
-    answer = parse_response_head(f"HTTP/1.1 {head}".encode())
+    response = parse_response_head(f"HTTP/1.1 {head}".encode())
 
-    assert judge_answer(answer, document, CODES) == (outcome or Outcome("AccessDenied", "a <b> &"))
+    assert judge_response(response, document, CODES) == (outcome or Outcome("AccessDenied", "a <b> &"))
 
 
 @pytest.mark.parametrize(
@@ -182,13 +182,13 @@ def test_an_answer_is_judged(head: str, document: bytes, outcome: Outcome | None
         ("307 x", b"", NOT_ANSWERED),
     ],
 )
-def test_an_answer_of_a_storage_with_errors_of_its_own(head: str, document: bytes, outcome: Outcome) -> None:
+def test_a_response_of_a_storage_with_errors_of_its_own(head: str, document: bytes, outcome: Outcome) -> None:
     """
     The client gets S3's codes, and no class names of the storage system.
     """
-    answer = parse_response_head(f"HTTP/1.1 {head}".encode())
+    response = parse_response_head(f"HTTP/1.1 {head}".encode())
 
-    assert judge_answer(answer, document, CODES, writes_own_errors=True) == outcome
+    assert judge_response(response, document, CODES, writes_own_errors=True) == outcome
 
 
 @pytest.mark.parametrize(("status", "is_gone"), [(199, False), (200, True), (204, True), (299, True), (300, False)])
@@ -196,9 +196,9 @@ def test_which_answers_are_a_success(status: int, *, is_gone: bool) -> None:
     """
     2xx, and no other ("RFC 9110", section 15).
     """
-    answer = parse_response_head(b"HTTP/1.1 %d x" % status)
+    response = parse_response_head(b"HTTP/1.1 %d x" % status)
 
-    assert judge_answer(answer, b"", CODES) == (GONE if is_gone else NOT_ANSWERED)
+    assert judge_response(response, b"", CODES) == (GONE if is_gone else NOT_ANSWERED)
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,9 @@ def test_a_refusal_without_a_code_of_s3(status: int, document: bytes, code: str)
     """
     The status gives the error, and the error is about the object. A redirection is not a refusal.
     """
-    answer = parse_response_head(b"HTTP/1.1 %d x" % status)
+    response = parse_response_head(b"HTTP/1.1 %d x" % status)
 
-    assert judge_answer(answer, document, CODES, writes_own_errors=True).code == code
+    assert judge_response(response, document, CODES, writes_own_errors=True).code == code
 
 
 @pytest.mark.parametrize(
@@ -233,14 +233,14 @@ def test_a_refusal_without_a_code_of_s3(status: int, document: bytes, code: str)
         (204, "NoSuchBucket", False),
     ],
 )
-def test_some_answers_are_about_all(status: int, code: str, *, expected: bool) -> None:
+def test_some_responses_are_about_all(status: int, code: str, *, expected: bool) -> None:
     """
     A missing bucket, and the backend's errors about s3proxy's own signature.
     """
-    assert answers_all(parse_response_head(b"HTTP/1.1 %d x" % status), error(code)) is expected
+    assert is_response_to_all(parse_response_head(b"HTTP/1.1 %d x" % status), error(code)) is expected
 
 
-def test_the_answers_document() -> None:
+def test_the_responses_document() -> None:
     """
     As S3 writes it, in the order of the request.
     """
@@ -259,7 +259,7 @@ def test_the_answers_document() -> None:
     )
 
 
-def test_the_answers_document_where_only_errors_are_wanted() -> None:
+def test_the_responses_document_where_only_errors_are_wanted() -> None:
     """
     Deleted objects are not listed.
     """
@@ -274,7 +274,7 @@ def test_the_answers_document_where_only_errors_are_wanted() -> None:
 
 
 @pytest.mark.parametrize("outcomes", [[GONE], [GONE] * 3])
-def test_no_object_is_left_out_of_the_answer(outcomes: list[Outcome]) -> None:
+def test_no_object_is_left_out_of_the_response(outcomes: list[Outcome]) -> None:
     """
     A client would take an object that is not listed as deleted, or would wait for it.
     """

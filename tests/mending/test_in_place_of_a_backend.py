@@ -34,12 +34,12 @@ async def ask(method: str, target: str, response: bytes, *, profile: str, **head
     """
     backend = FaultyBackend()
 
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def received(connection: FaultyConnection, request: ReceivedRequest) -> None:
         connection.send(
             response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if request.head.method == b"HEAD" else response
         )
 
-    backend.on_request = answer
+    backend.on_request = received
     harness = Harness(profile=PROFILES[profile], signature="v2", backend=backend)
     unsigned = {name.replace("_", "-"): value for name, value in headers.items()}
     result = await harness.request(Signer().head(method, target, unsigned=unsigned)[0])
@@ -55,10 +55,10 @@ async def test_not_modified(method: str, profile: str) -> None:
     It says nothing about content: no length for which a client would wait, and no type.
     """
     for headers in ({"If_None_Match": '"781e"'}, {"If_Modified_Since": "Sun, 01 Mar 2026 00:00:00 GMT"}):
-        answer, _ = await ask(method, "/test-bucket/k", OBJECT + b"0123456789", profile=profile, **headers)
+        response, _ = await ask(method, "/test-bucket/k", OBJECT + b"0123456789", profile=profile, **headers)
 
-        assert answer.status == 304
-        names = {name.lower() for name, _ in answer.headers}
+        assert response.status == 304
+        names = {name.lower() for name, _ in response.headers}
         assert {"etag", "last-modified", "cache-control", "date", "x-amz-request-id"} <= names
         assert not names & {"content-length", "content-type", "content-encoding", "content-disposition"}
         assert not names & {"accept-ranges", "transfer-encoding"}
@@ -71,10 +71,10 @@ async def test_names_of_metadata(method: str, profile: str) -> None:
     """
     They are in lower case. Their values and the names of other headers are unchanged.
     """
-    answer, _ = await ask(method, "/test-bucket/k", OBJECT + b"0123456789", profile=profile)
+    response, _ = await ask(method, "/test-bucket/k", OBJECT + b"0123456789", profile=profile)
 
-    names = [name for name, _ in answer.headers]
-    assert ("x-amz-meta-colour", "Blue") in answer.headers
+    names = [name for name, _ in response.headers]
+    assert ("x-amz-meta-colour", "Blue") in response.headers
     assert "X-Amz-Meta-Colour" not in names
     assert "Last-Modified" in names
 
@@ -88,8 +88,8 @@ async def test_the_first_part(method: str, profile: str) -> None:
     """
     response = OBJECT + b"0123456789"
     for number in ("1", "01"):
-        answer, harness = await ask(method, f"/test-bucket/k?partNumber={number}", response, profile=profile)
-        assert (answer.status, answer.header("Content-Length")) == (200, "10")
+        received, harness = await ask(method, f"/test-bucket/k?partNumber={number}", response, profile=profile)
+        assert (received.status, received.header("Content-Length")) == (200, "10")
         assert all(b"partNumber" not in request.head.raw_target for request in harness.backend.requests)
 
     for number, status, code in (
@@ -100,14 +100,14 @@ async def test_the_first_part(method: str, profile: str) -> None:
         ("a", 400, "InvalidArgument"),
         ("-1", 400, "InvalidArgument"),
     ):
-        answer, harness = await ask(method, f"/test-bucket/k?partNumber={number}", response, profile=profile)
-        assert answer.status == status
+        received, harness = await ask(method, f"/test-bucket/k?partNumber={number}", response, profile=profile)
+        assert received.status == status
         if method == "GET":
-            assert element(answer.body, "Code") == code
+            assert element(received.body, "Code") == code
         assert harness.backend.requests == []
 
-    answer, _ = await ask(method, "/test-bucket/k?partNumber=1", response, profile=profile, Range="bytes=0-1")
-    assert answer.status == 400
+    received, _ = await ask(method, "/test-bucket/k?partNumber=1", response, profile=profile, Range="bytes=0-1")
+    assert received.status == 400
 
 
 @pytest.mark.parametrize("profile", OLD)
@@ -117,10 +117,10 @@ async def test_an_unsatisfiable_range(profile: str) -> None:
     The document has the requested range, and the size of the object.
     """
     for asked in ("bytes=10-", "bytes=99-100", "bytes=-0"):
-        answer, _ = await ask("GET", "/test-bucket/k", OBJECT + b"0123456789", profile=profile, Range=asked)
+        response, _ = await ask("GET", "/test-bucket/k", OBJECT + b"0123456789", profile=profile, Range=asked)
 
-        assert answer.status == 416
-        found = [element(answer.body, name) for name in ("Code", "RangeRequested", "ActualObjectSize")]
+        assert response.status == 416
+        found = [element(response.body, name) for name in ("Code", "RangeRequested", "ActualObjectSize")]
         assert found == ["InvalidRange", asked, "10"]
 
 
@@ -164,27 +164,27 @@ async def test_encoded_names(profile: str) -> None:
     """
     for query in ("encoding-type=url&marker=%2B", "list-type=2&encoding-type=url&start-after=a%20b"):
         target = f"/test-bucket?prefix=a%20b&delimiter=%2C&{query}"
-        answer, _ = await ask(
+        response, _ = await ask(
             "GET",
             target,
             listing("ListBucketResult", NAMES.replace("<Delimiter>&amp;", "<Delimiter>,")),
             profile=profile,
         )
 
-        assert texts(answer.body, "EncodingType") == ["url"]
-        assert texts(answer.body, "Contents/Key") == ["a%20b%2Bc%25d%26.txt", "a%20b%C3%BC"]
-        assert texts(answer.body, "Prefix") == ["a%20b"]
-        assert texts(answer.body, "CommonPrefixes/Prefix") == ["a%20b/"]
-        assert texts(answer.body, "Delimiter") == ["%2C"]
+        assert texts(response.body, "EncodingType") == ["url"]
+        assert texts(response.body, "Contents/Key") == ["a%20b%2Bc%25d%26.txt", "a%20b%C3%BC"]
+        assert texts(response.body, "Prefix") == ["a%20b"]
+        assert texts(response.body, "CommonPrefixes/Prefix") == ["a%20b/"]
+        assert texts(response.body, "Delimiter") == ["%2C"]
         if "list-type" in query:
-            assert texts(answer.body, "StartAfter") == ["a%20b"]
-            assert texts(answer.body, "KeyCount") == ["3"]
-            assert texts(answer.body, "Marker") == []
+            assert texts(response.body, "StartAfter") == ["a%20b"]
+            assert texts(response.body, "KeyCount") == ["3"]
+            assert texts(response.body, "Marker") == []
             # Only s3proxy decodes it: it is the name itself.
-            assert texts(answer.body, "NextContinuationToken") == ["YSBiK2MlZCYudHh0"]
+            assert texts(response.body, "NextContinuationToken") == ["YSBiK2MlZCYudHh0"]
         else:
-            assert texts(answer.body, "Marker") == ["%2B"]
-            assert texts(answer.body, "NextMarker") == ["a%20b%2Bc%25d%26.txt"]
+            assert texts(response.body, "Marker") == ["%2B"]
+            assert texts(response.body, "NextMarker") == ["a%20b%2Bc%25d%26.txt"]
 
 
 @pytest.mark.parametrize(
@@ -198,12 +198,12 @@ async def test_encoded_names_of_other_listings(query: str, root: str) -> None:
     content = VERSIONS if query == "versions" else VERSIONS.replace("Version>", "Upload>")
     for more in ("", "&list-type=2", "&list-type=2&start-after=a"):
         target = f"/test-bucket?{query}&key-marker=k%2B&encoding-type=url{more}"
-        answer, _ = await ask("GET", target, listing(root, content), profile="osg-4.3")
+        response, _ = await ask("GET", target, listing(root, content), profile="osg-4.3")
 
-        assert texts(answer.body, "EncodingType") == ["url"]
-        assert texts(answer.body, "Version/Key" if query == "versions" else "Upload/Key") == ["a%20b"]
-        assert (texts(answer.body, "KeyMarker"), texts(answer.body, "NextKeyMarker")) == (["k%2B"], ["a%20b"])
-        assert texts(answer.body, "KeyCount") == texts(answer.body, "StartAfter") == []
+        assert texts(response.body, "EncodingType") == ["url"]
+        assert texts(response.body, "Version/Key" if query == "versions" else "Upload/Key") == ["a%20b"]
+        assert (texts(response.body, "KeyMarker"), texts(response.body, "NextKeyMarker")) == (["k%2B"], ["a%20b"])
+        assert texts(response.body, "KeyCount") == texts(response.body, "StartAfter") == []
 
 
 LISTS = {
@@ -229,26 +229,26 @@ async def test_a_list_that_a_newer_backend_does_not_encode(profile: str, query: 
     response = listing(root, NAMES + told)
     for encoding in ("&encoding-type=url", ""):
         target = f"/test-bucket?{query}prefix=a%20b{encoding}&delimiter=%26"
-        answer, harness = await ask("GET", target, response, profile=profile)
+        received, harness = await ask("GET", target, response, profile=profile)
 
         (asked,) = harness.backend.requests
-        assert answer.status == 200
+        assert received.status == 200
         is_ours = query in UNENCODED[profile] and encoding != ""
         sent = target.replace("&encoding-type=url", "") if is_ours else target
         assert asked.head.raw_target == sent.encode()
         if is_ours:
-            assert texts(answer.body, "EncodingType") == ["url"]
-            assert texts(answer.body, key) == ["a%20b%2Bc%25d%26.txt", "a%20b%C3%BC"]
-            assert texts(answer.body, "CommonPrefixes/Prefix") == ["a%20b/"]
-            assert (texts(answer.body, "Prefix"), texts(answer.body, "Delimiter")) == (["a%20b"], ["%26"])
-            assert texts(answer.body, "NextContinuationToken") == ["t+"]
-            assert texts(answer.body, "KeyCount") == []
+            assert texts(received.body, "EncodingType") == ["url"]
+            assert texts(received.body, key) == ["a%20b%2Bc%25d%26.txt", "a%20b%C3%BC"]
+            assert texts(received.body, "CommonPrefixes/Prefix") == ["a%20b/"]
+            assert (texts(received.body, "Prefix"), texts(received.body, "Delimiter")) == (["a%20b"], ["%26"])
+            assert texts(received.body, "NextContinuationToken") == ["t+"]
+            assert texts(received.body, "KeyCount") == []
         else:
-            assert answer.body == response.partition(b"\r\n\r\n")[2]
+            assert received.body == response.partition(b"\r\n\r\n")[2]
 
     missing = listing("Error", "<Code>NoSuchBucket</Code>").replace(b"200 OK", b"404 Not Found")
-    answer, _ = await ask("GET", f"/test-bucket?{query}encoding-type=url", missing, profile=profile)
-    assert (answer.status, element(answer.body, "Code")) == (404, "NoSuchBucket")
+    received, _ = await ask("GET", f"/test-bucket?{query}encoding-type=url", missing, profile=profile)
+    assert (received.status, element(received.body, "Code")) == (404, "NoSuchBucket")
 
 
 @pytest_twisted.ensureDeferred
@@ -258,21 +258,21 @@ async def test_names_that_are_encoded_already() -> None:
     encoding is allowed.
     """
     encoded = NAMES.replace("</Name>", "</Name><EncodingType>url</EncodingType>").replace("a b", "a%20b")
-    answer, _ = await ask(
+    received, _ = await ask(
         "GET", "/test-bucket?prefix=a%20b&encoding-type=url", listing("ListBucketResult", encoded), profile="osg-4.3"
     )
-    assert (texts(answer.body, "EncodingType"), texts(answer.body, "Prefix")) == (["url"], ["a%20b"])
+    assert (texts(received.body, "EncodingType"), texts(received.body, "Prefix")) == (["url"], ["a%20b"])
 
-    answer, _ = await ask("GET", "/test-bucket?prefix=a%20b", listing("ListBucketResult", NAMES), profile="osg-4.3")
-    assert (texts(answer.body, "EncodingType"), texts(answer.body, "Prefix")) == ([], ["a b"])
+    received, _ = await ask("GET", "/test-bucket?prefix=a%20b", listing("ListBucketResult", NAMES), profile="osg-4.3")
+    assert (texts(received.body, "EncodingType"), texts(received.body, "Prefix")) == ([], ["a b"])
 
     for document in (b"<ListBucketResult><Key>", b"<Other/>"):
         response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)
-        answer, _ = await ask("GET", "/test-bucket?encoding-type=url", response, profile="osg-4.3")
-        assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+        received, _ = await ask("GET", "/test-bucket?encoding-type=url", response, profile="osg-4.3")
+        assert (received.status, element(received.body, "Code")) == (500, "InternalError")
 
-    answer, harness = await ask("GET", "/test-bucket?encoding-type=base64", OBJECT, profile="osg-4.3")
-    assert (answer.status, element(answer.body, "ArgumentName")) == (400, "encoding-type")
+    received, harness = await ask("GET", "/test-bucket?encoding-type=base64", OBJECT, profile="osg-4.3")
+    assert (received.status, element(received.body, "ArgumentName")) == (400, "encoding-type")
     assert harness.backend.requests == []
 
 
@@ -299,10 +299,10 @@ async def test_a_header_s_name_in_a_presigned_query(profile: str, name: str) -> 
     harness = Harness(profile=PROFILES[profile], signature="v2")
     harness.backend.on_request = lambda connection, _: connection.send(STORED)
     head = f"PUT {target} HTTP/1.1\r\nHost: {signer.host}\r\nContent-Length: 4\r\n\r\n".encode()
-    answer = await harness.request(head, b"data")
+    response = await harness.request(head, b"data")
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     (request,) = harness.backend.requests
     assert request.head.raw_query is None
     assert name.lower().encode() not in request.head.fields

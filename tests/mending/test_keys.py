@@ -67,11 +67,11 @@ async def test_a_key_is_refused_before_the_backend(key: bytes, method: str) -> N
     for safe in ("/-_.~", ""):
         harness = Harness(profile=VERSITYGW)
         target = f"/test-bucket/{quote(key, safe=safe)}" + ("?uploads" if method == "POST" else "")
-        answer = await harness.request(Signer().head(method, target, unsigned={"Content-Length": "0"})[0])
+        response = await harness.request(Signer().head(method, target, unsigned={"Content-Length": "0"})[0])
         await harness.close()
 
-        assert answer.status == 400
-        assert method == "HEAD" or b"<Code>InvalidArgument</Code>" in answer.body
+        assert response.status == 400
+        assert method == "HEAD" or b"<Code>InvalidArgument</Code>" in response.body
         assert harness.backend.requests == []
 
 
@@ -84,10 +84,10 @@ async def test_other_keys_pass(key: bytes) -> None:
     harness = Harness(profile=VERSITYGW)
     target = f"/test-bucket/{quote(key)}"
     request = Signer().put(target, b"hello", HASH)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].head.raw_target == target.encode()
 
 
@@ -101,11 +101,11 @@ async def test_a_copys_source_is_refused(key: bytes, before: str) -> None:
     harness = Harness(profile=VERSITYGW)
     source = f"{before}test-bucket/{quote(key)}?versionId=x"
     head = Signer().head("PUT", "/test-bucket/k", {"x-amz-copy-source": source}, unsigned={"Content-Length": "0"})[0]
-    answer = await harness.request(head)
+    response = await harness.request(head)
     await harness.close()
 
-    assert answer.status == 400
-    assert b"<Code>InvalidArgument</Code>" in answer.body
+    assert response.status == 400
+    assert b"<Code>InvalidArgument</Code>" in response.body
     assert harness.backend.requests == []
 
 
@@ -143,11 +143,11 @@ async def test_keys_of_a_document_are_refused(name: str) -> None:
         payload=payload,
         unsigned={"Content-Length": str(len(document))},
     )[0]
-    answer = await harness.request(head, document)
+    response = await harness.request(head, document)
     await harness.close()
 
-    assert (answer.status, len(harness.backend.requests)) == ((400, 0) if code else (200, 1))
-    assert code.encode() in answer.body
+    assert (response.status, len(harness.backend.requests)) == ((400, 0) if code else (200, 1))
+    assert code.encode() in response.body
 
 
 @pytest_twisted.ensureDeferred
@@ -158,10 +158,10 @@ async def test_a_forms_key_is_refused() -> None:
     harness = Harness(profile=VERSITYGW)
     fields = v4_fields([["starts-with", "$key", ""]], key="user/${filename}")
     request = form_request(multipart(fields, b"hello", filename=".."), target=f"/{BUCKET}")
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
-    assert answer.status == 400
+    assert response.status == 400
     assert harness.backend.requests == []
 
 

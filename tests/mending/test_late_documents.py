@@ -21,7 +21,7 @@ from s3proxy.backend.relay import DocumentReader
 from s3proxy.exchange.answering import EARLY_TIME
 from s3proxy.exchange.exchange import Exchange
 from s3proxy.profiles.known import PROFILES
-from s3proxy.resign.answer import MAX_JUDGED_SIZE, MAX_NAMING_SIZE
+from s3proxy.resign.response import MAX_JUDGED_SIZE, MAX_NAMING_SIZE
 from s3proxy.testing.faulty_backend import FaultyConnection
 from s3proxy.testing.faulty_client import FaultyClient
 from tests.support.carriers import v2
@@ -118,9 +118,9 @@ class Slow:
         Let the backend end its response; return the client's.
         """
         self.backend.send(data)
-        answer = await self.client.answer(method)
+        response = await self.client.response(method)
         await self.harness.close()
-        return answer
+        return response
 
 
 WAITS: dict[str, Sequence[bytes]] = {
@@ -147,14 +147,14 @@ async def test_white_space_comes_at_once(signature: str, profile: str) -> None:
         for _ in range(3):
             await slow.send(chunk(b"\n "), seen=chunk(b"\n "))
             slow.client.received = slow.client.received.replace(chunk(b"\n "), b"", 1)
-        answer = await slow.end(chunk(DECLARATION + result(slow.harness)) + b"0\r\n\r\n")
+        response = await slow.end(chunk(DECLARATION + result(slow.harness)) + b"0\r\n\r\n")
 
-        assert answer.status == 200
+        assert response.status == 200
         # A declaration after white space is not valid XML.
-        assert answer.body.startswith(b" <Complete")
-        assert element(answer.body, "Location") == "http://s3.example.test/test-bucket/k"
-        assert [name.lower() for name, _ in answer.headers].count("x-amz-request-id") == 1
-        assert "theirs" not in str(answer.headers)
+        assert response.body.startswith(b" <Complete")
+        assert element(response.body, "Location") == "http://s3.example.test/test-bucket/k"
+        assert [name.lower() for name, _ in response.headers].count("x-amz-request-id") == 1
+        assert "theirs" not in str(response.headers)
 
 
 @pytest.mark.parametrize("waits", WAITS)
@@ -176,11 +176,11 @@ async def test_what_comes_before_a_document(waits: str) -> None:
     body = result(slow.harness)
     if waits == "root first":
         body = body.replace(b"<CompleteMultipartUploadResult>", b"").replace(b"</Comp", b"</x:Comp")
-    answer = await slow.end(chunk(body[:40]) + chunk(body[40:]) + b"0\r\n\r\n")
+    response = await slow.end(chunk(body[:40]) + chunk(body[40:]) + b"0\r\n\r\n")
 
-    assert element(answer.body, "Location") == "http://s3.example.test/test-bucket/k"
-    assert answer.body.count(DECLARATION) == (waits != "white space")
-    assert b"127.0.0.1" not in answer.body
+    assert element(response.body, "Location") == "http://s3.example.test/test-bucket/k"
+    assert response.body.count(DECLARATION) == (waits != "white space")
+    assert b"127.0.0.1" not in response.body
 
 
 @pytest.mark.parametrize("framing", [b"", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 5000\r\n"])
@@ -202,14 +202,14 @@ async def test_a_head_alone(framing: bytes) -> None:
 
     body = result(slow.harness)
     if b"chunked" in framing:
-        answer = await slow.end(chunk(body) + b"0\r\n\r\n")
+        response = await slow.end(chunk(body) + b"0\r\n\r\n")
     else:
         slow.backend.send(body.ljust(5000))
         if not framing:
             slow.backend.end()
-        answer = await slow.end()
-    assert answer.header("Transfer-Encoding") == "chunked"
-    assert element(answer.body, "Location") == "http://s3.example.test/test-bucket/k"
+        response = await slow.end()
+    assert response.header("Transfer-Encoding") == "chunked"
+    assert element(response.body, "Location") == "http://s3.example.test/test-bucket/k"
 
 
 @pytest_twisted.ensureDeferred
@@ -220,10 +220,10 @@ async def test_a_client_of_http_1_0() -> None:
     slow = Slow()
     await slow.ask(complete().replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1))
     await slow.send(CHUNKED + chunk(b" "), seen=b"\r\n\r\n ")
-    answer = await slow.end(chunk(result(slow.harness)) + b"0\r\n\r\n")
+    response = await slow.end(chunk(result(slow.harness)) + b"0\r\n\r\n")
 
-    assert answer.header("Transfer-Encoding") is None
-    assert element(answer.body, "Location") == "http://s3.example.test/test-bucket/k"
+    assert response.header("Transfer-Encoding") is None
+    assert element(response.body, "Location") == "http://s3.example.test/test-bucket/k"
 
 
 OPERATIONS = {"complete": complete(), "v2": complete_v2(), "copy": copy(), "part": copy("?partNumber=1&uploadId=u")}
@@ -247,14 +247,14 @@ async def test_an_error_in_a_200(operation: str, *, late: bool) -> None:
             await slow.send(CHUNKED + chunk(b" "), seen=chunk(b" "))
         else:
             slow.backend.send(CHUNKED)
-        answer = await slow.end(chunk(DECLARATION + ERROR % code.encode()) + b"0\r\n\r\n")
+        response = await slow.end(chunk(DECLARATION + ERROR % code.encode()) + b"0\r\n\r\n")
 
         is_ours = code == "InvalidAccessKeyId"
-        assert answer.status == (500 if is_ours and not late else 200)
-        assert element(answer.body.strip(), "Code") == shown
-        assert element(answer.body.strip(), "RequestId") == answer.header("x-amz-request-id")
-        assert b"theirs" not in answer.body
-        assert b"them" not in answer.body
+        assert response.status == (500 if is_ours and not late else 200)
+        assert element(response.body.strip(), "Code") == shown
+        assert element(response.body.strip(), "RequestId") == response.header("x-amz-request-id")
+        assert b"theirs" not in response.body
+        assert b"them" not in response.body
         assert slow.harness.records[0].error_code == shown
 
 
@@ -270,9 +270,9 @@ async def test_progress_of_a_copy(operation: str) -> None:
     await slow.send(chunk(b"<CopyObjectResult><Progress>1</Progress>"), seen=b"<Progress>1</Progress>")
     await slow.send(chunk(b"<Progress>2</Progress>"), seen=b"<Progress>2</Progress>")
     more = b"<Progress>3</Progress>" * 10_000
-    answer = await slow.end(chunk(more + b"</CopyObjectResult>") + b"0\r\n\r\n")
+    response = await slow.end(chunk(more + b"</CopyObjectResult>") + b"0\r\n\r\n")
 
-    assert answer.body.endswith(more + b"</CopyObjectResult>")
+    assert response.body.endswith(more + b"</CopyObjectResult>")
 
 
 @pytest_twisted.ensureDeferred
@@ -285,10 +285,10 @@ async def test_a_copy_s_document_is_untouched() -> None:
         slow = Slow()
         await slow.ask(copy())
         coding = b"Content-Encoding: gzip\r\n" if body.startswith(b"\x1f") else b""
-        answer = await slow.end(HEAD + coding + b"Content-Length: %d\r\n\r\n" % len(body) + body, "PUT")
+        response = await slow.end(HEAD + coding + b"Content-Length: %d\r\n\r\n" % len(body) + body, "PUT")
 
-        assert (answer.status, answer.body) == (200, body)
-        assert answer.header("Content-Length") == str(len(body))
+        assert (response.status, response.body) == (200, body)
+        assert response.header("Content-Length") == str(len(body))
 
 
 @pytest.mark.parametrize("case", ["cut", "unreadable", "unreadable after its root", "too long"])
@@ -302,9 +302,9 @@ async def test_what_cannot_be_told_any_more(case: str) -> None:
     await slow.ask(complete())
     await slow.send(CHUNKED + chunk(b" "), seen=chunk(b" "))
     if case == "unreadable":
-        answer = await slow.end(chunk(b"<CompleteMultipartUploadResult><Location>http://127.0.0.1/") + b"0\r\n\r\n")
-        assert element(answer.body.strip(), "Code") == "InternalError"
-        assert b"127.0.0.1" not in answer.body
+        response = await slow.end(chunk(b"<CompleteMultipartUploadResult><Location>http://127.0.0.1/") + b"0\r\n\r\n")
+        assert element(response.body.strip(), "Code") == "InternalError"
+        assert b"127.0.0.1" not in response.body
         return
     if case == "cut":
         slow.backend.send(chunk(b"<Complete"))

@@ -17,7 +17,7 @@ from s3proxy.mending.results import DisbelievedError
 from s3proxy.profiles.allowed import check_taken
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import Profile
-from s3proxy.resign.answer import AnswerUse
+from s3proxy.resign.response import ResponseUse
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.classification import classify
 from s3proxy.s3.errors import InternalError, InvalidRequest, NotImplementedByProxy
@@ -37,7 +37,7 @@ def head_of(target: bytes, *headers: tuple[bytes, bytes], method: bytes = b"GET"
     return RequestHead(method, target, b"HTTP/1.1", list(headers), index_headers(headers))
 
 
-def answer_of(status: int, length: int | None, *headers: tuple[bytes, bytes]) -> ResponseHead:
+def response_of(status: int, length: int | None, *headers: tuple[bytes, bytes]) -> ResponseHead:
     """
     The head of a response.
     """
@@ -80,7 +80,7 @@ def test_each_field_that_is_mended_is_declared_so() -> None:
         assert with_it <= {each.name for each in PROFILES.values() if getattr(each, other) != getattr(PLAIN, other)}
 
 
-def test_nobody_anonymous_sets_the_headers_of_an_answer() -> None:
+def test_nobody_anonymous_sets_the_headers_of_a_response() -> None:
     """
     Otherwise anyone could turn any file into a web page.
     """
@@ -93,7 +93,7 @@ def test_nobody_anonymous_sets_the_headers_of_an_answer() -> None:
 
 
 @pytest.mark.parametrize("value", [b"a%0d%0aSet-Cookie: b=c", b"a%0ab", b"a%00", b"a%7f"])
-def test_an_answer_s_header_holds_no_line_end(value: bytes) -> None:
+def test_a_response_s_header_holds_no_line_end(value: bytes) -> None:
     """
     A value that could end a line is not a content type.
     """
@@ -101,7 +101,7 @@ def test_an_answer_s_header_holds_no_line_end(value: bytes) -> None:
         WALRUS, head_of(b"/b/k?response-content-type=" + value), OBJECT, GET_OBJECT, [], is_anonymous=False
     )
 
-    _, _, headers = mending.answer_head(answer_of(200, 1), [(b"Content-Type", b"text/plain")])
+    _, _, headers = mending.response_head(response_of(200, 1), [(b"Content-Type", b"text/plain")])
 
     assert headers == [(b"Content-Type", b"text/plain")]
 
@@ -114,14 +114,14 @@ def test_a_range_is_of_the_object_that_was_measured(length: int, etag: bytes, pa
     If the object was replaced in between, the client does not get a part of the new one.
     """
     mending = Mending(WALRUS, head_of(b"/b/k", (b"Range", b"bytes=2-4")), OBJECT, GET_OBJECT, [], is_anonymous=False)
-    assert mending.measure(answer_of(200, 10, (b"ETag", b'"a"')), []) == [(b"Range", b"bytes=2-4")]
-    answer = answer_of(206, length, (b"ETag", etag))
+    assert mending.measure(response_of(200, 10, (b"ETag", b'"a"')), []) == [(b"Range", b"bytes=2-4")]
+    response = response_of(206, length, (b"ETag", etag))
 
     if passes:
-        assert mending.answer_use(answer, AnswerUse.RELAY) is AnswerUse.RELAY
+        assert mending.response_use(response, ResponseUse.RELAY) is ResponseUse.RELAY
     else:
         with pytest.raises(InternalError):
-            mending.answer_use(answer, AnswerUse.RELAY)
+            mending.response_use(response, ResponseUse.RELAY)
 
 
 @pytest.mark.parametrize(
@@ -158,50 +158,52 @@ def test_a_success_is_one_of_the_class_of_200(status: int, is_success: bool) -> 
 
     if is_success:
         with pytest.raises(DisbelievedError):
-            put.answer_use(answer_of(status, 0), AnswerUse.RELAY)
+            put.response_use(response_of(status, 0), ResponseUse.RELAY)
         with pytest.raises(DisbelievedError):
             rights.document(fault, status)
     else:
-        assert put.answer_use(answer_of(status, 0), AnswerUse.RELAY) is AnswerUse.RELAY
+        assert put.response_use(response_of(status, 0), ResponseUse.RELAY) is ResponseUse.RELAY
         assert rights.document(fault, status) == fault
 
 
 @pytest.mark.parametrize(
     ("status", "length", "expected"),
     [
-        (204, None, AnswerUse.RELAY),
-        (200, 0, AnswerUse.RELAY),
-        (200, 1, AnswerUse.CHECK),
-        (200, None, AnswerUse.CHECK),
-        (203, None, AnswerUse.CHECK),
-        (205, None, AnswerUse.CHECK),
+        (204, None, ResponseUse.RELAY),
+        (200, 0, ResponseUse.RELAY),
+        (200, 1, ResponseUse.CHECK),
+        (200, None, ResponseUse.CHECK),
+        (203, None, ResponseUse.CHECK),
+        (205, None, ResponseUse.CHECK),
     ],
 )
-def test_a_document_that_s3_has_not_is_read(status: int, length: int | None, expected: AnswerUse) -> None:
+def test_a_document_that_s3_has_not_is_read(status: int, length: int | None, expected: ResponseUse) -> None:
     """
     It may be an error.
     """
     mending = mending_of(WALRUS, "DELETE", "/b/k")
 
-    assert mending.answer_use(answer_of(status, length), AnswerUse.RELAY) is expected
+    assert mending.response_use(response_of(status, length), ResponseUse.RELAY) is expected
 
 
 @pytest.mark.parametrize(
-    ("method", "target", "answer", "expected"),
+    ("method", "target", "response", "expected"),
     [
         # An empty body is not a document of rights.
-        ("GET", "/b?acl", answer_of(200, 0), AnswerUse.CHECK),
-        ("GET", "/b?acl", answer_of(204, None), AnswerUse.CHECK),
-        ("GET", "/b", answer_of(200, 5), AnswerUse.CONVERT),
-        ("GET", "/b/k", answer_of(200, 5, (b"ETag", b"e")), AnswerUse.RELAY),
-        ("HEAD", "/b/k", answer_of(200, 5, (b"ETag", b"e")), AnswerUse.RELAY),
+        ("GET", "/b?acl", response_of(200, 0), ResponseUse.CHECK),
+        ("GET", "/b?acl", response_of(204, None), ResponseUse.CHECK),
+        ("GET", "/b", response_of(200, 5), ResponseUse.CONVERT),
+        ("GET", "/b/k", response_of(200, 5, (b"ETag", b"e")), ResponseUse.RELAY),
+        ("HEAD", "/b/k", response_of(200, 5, (b"ETag", b"e")), ResponseUse.RELAY),
     ],
 )
-def test_a_document_that_s3_has_is_read(method: str, target: str, answer: ResponseHead, expected: AnswerUse) -> None:
+def test_a_document_that_s3_has_is_read(
+    method: str, target: str, response: ResponseHead, expected: ResponseUse
+) -> None:
     """
     An object streams, whatever it contains.
     """
-    assert mending_of(WALRUS, method, target).answer_use(answer, AnswerUse.RELAY) is expected
+    assert mending_of(WALRUS, method, target).response_use(response, ResponseUse.RELAY) is expected
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -217,9 +219,9 @@ def test_an_error_is_read_where_it_is_written_anew(profile: Profile, method: str
         assert mending.replaces_error(status) is is_error
         document = mending.document(b"<html/>", status)
         assert document.startswith(b"<?xml") if is_error else document == b"<html/>"
-        for use, length in product((AnswerUse.RELAY, AnswerUse.EDIT), (None, 0, 9)):
-            expected = AnswerUse.JUDGE if is_error and method == "GET" else use
-            assert mending.answer_use(answer_of(status, length), use) is expected
+        for use, length in product((ResponseUse.RELAY, ResponseUse.EDIT), (None, 0, 9)):
+            expected = ResponseUse.JUDGE if is_error and method == "GET" else use
+            assert mending.response_use(response_of(status, length), use) is expected
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,7 @@ def test_an_error_is_read_where_it_is_written_anew(profile: Profile, method: str
         ("HEAD", 404, [b"application/xml"]),
     ],
 )
-def test_the_type_of_an_answer_about_an_object(method: str, status: int, expected: list[bytes]) -> None:
+def test_the_type_of_a_response_about_an_object(method: str, status: int, expected: list[bytes]) -> None:
     """
     S3 sends no type without a document. A document that was read has its own type.
     """
@@ -256,13 +258,13 @@ def check_type(mending: Mending, status: int, expected: list[bytes]) -> None:
     """
     Check the types that a client gets.
     """
-    _, _, headers = mending.answer_head(answer_of(status, 9), [(b"Content-Type", b"text/plain")])
+    _, _, headers = mending.response_head(response_of(status, 9), [(b"Content-Type", b"text/plain")])
 
     assert [value for name, value in headers if name.lower() == b"content-type"] == expected
 
 
 @pytest.mark.parametrize(("status", "is_set"), [(200, True), (206, True), (304, False), (404, False), (500, False)])
-def test_an_answer_s_headers_are_set_on_success(status: int, is_set: bool) -> None:
+def test_a_response_s_headers_are_set_on_success(status: int, is_set: bool) -> None:
     """
     With no other status.
 
@@ -272,7 +274,7 @@ def test_an_answer_s_headers_are_set_on_success(status: int, is_set: bool) -> No
     for profile in (WALRUS, RIAK_CS):
         mending = mending_of(profile, "GET", "/b/k?response-content-disposition=attachment")
 
-        _, _, headers = mending.answer_head(answer_of(status, 9), [(b"Content-Disposition", b"inline")])
+        _, _, headers = mending.response_head(response_of(status, 9), [(b"Content-Disposition", b"inline")])
 
         told = [value for name, value in headers if name.lower() == b"content-disposition"]
         assert told == [b"attachment" if is_set else b"inline"]

@@ -152,9 +152,9 @@ def code_of_source(condition: bytes, found: bytes, max_size: int = 0) -> str:
     Return the code of the error for a copy with a condition, given the response to HEAD; empty for none.
     """
     head = parse_request_head(b"PUT /b/k HTTP/1.1\r\nHost: x" + condition)
-    answer = parse_response_head(b'HTTP/1.1 %s\r\nETag: "e"' % found)
+    response = parse_response_head(b'HTTP/1.1 %s\r\nETag: "e"' % found)
     try:
-        check_source(head.fields, answer, b"k", datetime(2026, 3, 1, tzinfo=UTC), max_size)
+        check_source(head.fields, response, b"k", datetime(2026, 3, 1, tzinfo=UTC), max_size)
     except S3Error as error:
         return error.code
     return ""

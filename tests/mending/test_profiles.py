@@ -29,10 +29,10 @@ from s3proxy.commands.cli import main
 from s3proxy.configuration.loading import make_settings
 from s3proxy.daemon.backends import make_backend
 from s3proxy.profiles.known import PROFILES
-from s3proxy.resign.answer import MAX_SIZES, AnswerUse
 from s3proxy.resign.error_documents import translate_error
+from s3proxy.resign.response import MAX_SIZES, ResponseUse
 from s3proxy.testing import MODES, FaultyBackend, Quirks
-from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.faulty_client import FaultyClient, Response
 from tests.mending.walrus_rows import WALRUS_ROWS
 from tests.support.harness import BACKEND_KEY, Harness, until
 from tests.support.legacy import DATE, KEY, SECRET, Running, code, complete, found, md5_header
@@ -61,13 +61,13 @@ class Row:
 
 async def service_path_straight(pair: Pair) -> None:
     pair.store.service_path = ""
-    answer = await pair.straight("GET", "/b/k")
-    assert answer.status in {403, 404}
+    response = await pair.straight("GET", "/b/k")
+    assert response.status in {403, 404}
 
 
 async def service_path_through(pair: Pair) -> None:
-    answer = await pair.through("GET", "/b/k")
-    assert (answer.status, answer.body) == (200, BODY)
+    response = await pair.through("GET", "/b/k")
+    assert (response.status, response.body) == (200, BODY)
 
 
 async def signs_service_path_straight(pair: Pair) -> None:
@@ -83,8 +83,8 @@ async def signs_service_path_straight(pair: Pair) -> None:
 
 async def refuses_v4_straight(pair: Pair) -> None:
     signer = Signer(access_key_id=KEY, secret=SECRET)
-    answer = await pair.store.say(signer.head("GET", pair.quirks.service_path.decode() + "/b/k")[0])
-    assert answer.status in {400, 403}
+    response = await pair.store.say(signer.head("GET", pair.quirks.service_path.decode() + "/b/k")[0])
+    assert response.status in {400, 403}
 
 
 async def hashes_buffer_straight(pair: Pair) -> None:
@@ -105,22 +105,22 @@ async def hashes_buffer_through(pair: Pair) -> None:
 
 
 async def refuses_iso_dates_straight(pair: Pair) -> None:
-    answer = await pair.straight("GET", "/b/k", headers={"x-amz-date": "20260301T120000Z"})
-    assert (answer.status, code(answer)) == (403, "AccessDenied")
+    response = await pair.straight("GET", "/b/k", headers={"x-amz-date": "20260301T120000Z"})
+    assert (response.status, code(response)) == (403, "AccessDenied")
 
 
 async def repeats_amz_date_straight(pair: Pair) -> None:
-    answer = await pair.straight("GET", "/b/k", headers={"x-amz-date": DATE})
-    assert (answer.status, code(answer)) == (403, "SignatureDoesNotMatch")
+    response = await pair.straight("GET", "/b/k", headers={"x-amz-date": DATE})
+    assert (response.status, code(response)) == (403, "SignatureDoesNotMatch")
 
 
 async def denies_only_straight(pair: Pair) -> None:
-    answers = [
+    responses = [
         await pair.straight("GET", "/b/k", secret="wrong"),
         await pair.straight("GET", "/b/k", key="UNKNOWN"),
         await pair.straight("GET", "/b/k", date="Sun, 01 Mar 2026 14:00:00 GMT"),
     ]
-    assert [(answer.status, code(answer)) for answer in answers] == [(403, "AccessDenied")] * 3
+    assert [(response.status, code(response)) for response in responses] == [(403, "AccessDenied")] * 3
 
 
 async def denies_only_through(pair: Pair) -> None:
@@ -129,8 +129,8 @@ async def denies_only_through(pair: Pair) -> None:
     """
     account = pair.harness.backend_key
     pair.store.store._keys = {account.access_key_id: "another secret"}
-    answer = await pair.through("GET", "/b/k")
-    assert (answer.status, code(answer)) == (403, "AccessDenied")
+    response = await pair.through("GET", "/b/k")
+    assert (response.status, code(response)) == (403, "AccessDenied")
 
 
 async def plus_is_space_straight(pair: Pair) -> None:
@@ -146,22 +146,22 @@ async def plus_is_space_through(pair: Pair) -> None:
     assert (pair.stored("a b"), pair.stored("a+b"), got.body) == (None, b"x", b"x")
     copied = await pair.through("PUT", "/b/copy", x_amz_copy_source="/b/a%2Bb")
     spaced = [await pair.through("PUT", "/b/spaced", x_amz_copy_source=source) for source in ("/b/a%20b", "/b/a+b")]
-    assert (copied.status, pair.stored("copy"), [answer.status for answer in spaced]) == (200, b"x", [404, 404])
+    assert (copied.status, pair.stored("copy"), [response.status for response in spaced]) == (200, b"x", [404, 404])
 
 
 async def object_parameters_straight(pair: Pair) -> None:
     """
     The tags overwrite the object.
     """
-    answer = await pair.straight("PUT", "/b/k?tagging", b"<Tagging/>", signed="tagging")
-    assert (answer.status, pair.stored()) == (200, b"<Tagging/>")
+    response = await pair.straight("PUT", "/b/k?tagging", b"<Tagging/>", signed="tagging")
+    assert (response.status, pair.stored()) == (200, b"<Tagging/>")
 
 
 async def refused_before_the_store(pair: Pair, *request: Any, **headers: str) -> None:
     counts = pair.counts
-    answer = await pair.through(*request, **headers)
-    assert (answer.status, code(answer)) == (501, "NotImplemented")
-    assert found(answer, "RequestId") == [answer.header("x-amz-request-id")]
+    response = await pair.through(*request, **headers)
+    assert (response.status, code(response)) == (501, "NotImplemented")
+    assert found(response, "RequestId") == [response.header("x-amz-request-id")]
     assert (pair.counts, pair.stored()) == (counts, BODY)
 
 
@@ -177,8 +177,8 @@ async def object_parameters_through(pair: Pair) -> None:
 
 async def lacks_multi_delete_straight(pair: Pair) -> None:
     document = b"<Delete><Object><Key>k</Key></Object></Delete>"
-    answer = await pair.straight("POST", "/b?delete", document, signed="delete", headers=md5_header(document))
-    assert (answer.status, pair.stored()) in {(501, BODY), (403, BODY)}
+    response = await pair.straight("POST", "/b?delete", document, signed="delete", headers=md5_header(document))
+    assert (response.status, pair.stored()) in {(501, BODY), (403, BODY)}
 
 
 async def lacks_multi_delete_through(pair: Pair) -> None:
@@ -187,14 +187,14 @@ async def lacks_multi_delete_through(pair: Pair) -> None:
     """
     document = b"<Delete><Object><Key>k</Key></Object></Delete>"
     md5 = md5_header(document)["content-md5"]
-    answer = await pair.through("POST", "/b?delete", document, **{"content-md5": md5})
-    assert (answer.status, found(answer, "Key"), found(answer, "Code")) == (200, ["k"], [])
+    response = await pair.through("POST", "/b?delete", document, **{"content-md5": md5})
+    assert (response.status, found(response, "Key"), found(response, "Code")) == (200, ["k"], [])
     assert pair.stored() is None
 
 
 async def ignores_write_conditions_straight(pair: Pair) -> None:
-    answer = await pair.straight("PUT", "/b/k", b"other", headers={"if-none-match": "*"})
-    assert (answer.status, pair.stored()) == (200, b"other")
+    response = await pair.straight("PUT", "/b/k", b"other", headers={"if-none-match": "*"})
+    assert (response.status, pair.stored()) == (200, b"other")
 
 
 async def ignores_write_conditions_through(pair: Pair) -> None:
@@ -226,9 +226,9 @@ async def source_conditions_through(pair: Pair, copy: dict[str, str]) -> None:
         ({"x_amz_copy_source_if_unmodified_since": after}, 200),
     ):
         stored = pair.counts[0]
-        answer = await pair.through("PUT", "/b/copy", b"", **copy, **condition)
-        assert (condition, answer.status) == (condition, status)
-        assert status == 200 or code(answer) == "PreconditionFailed"
+        response = await pair.through("PUT", "/b/copy", b"", **copy, **condition)
+        assert (condition, response.status) == (condition, status)
+        assert status == 200 or code(response) == "PreconditionFailed"
         assert pair.counts[0] - stored == (status == 200)
     missing = await pair.through(
         "PUT", "/b/copy", b"", x_amz_copy_source="/b/missing", x_amz_copy_source_if_match=f'"{ETAG}"'
@@ -242,8 +242,8 @@ async def own_codes_straight(pair: Pair) -> None:
     changed = await pair.straight("PUT", "/b/k", b"x", headers=md5_header(b"y"))
     beyond = await pair.straight("GET", "/b/k", headers={"Range": "bytes=10-"})
     unknown = await pair.straight("PATCH", "/b/k")
-    answers = (missing, changed, beyond, unknown)
-    assert [(answer.status, code(answer)) for answer in answers] == [
+    responses = (missing, changed, beyond, unknown)
+    assert [(response.status, code(response)) for response in responses] == [
         (404, "NoSuchEntity"),
         (400, "ContentMismatch"),
         (416, "Invalid Range"),
@@ -257,8 +257,8 @@ async def own_codes_through(pair: Pair) -> None:
     changed = await pair.through("PUT", "/b/k", b"x", **{"content-md5": md5_header(b"y")["content-md5"]})
     beyond = await pair.through("GET", "/b/k", range="bytes=10-")
     unknown = await pair.through("PATCH", "/b/k")
-    answers = (missing, no_bucket, changed, beyond, unknown)
-    assert [(answer.status, code(answer)) for answer in answers] == [
+    responses = (missing, no_bucket, changed, beyond, unknown)
+    assert [(response.status, code(response)) for response in responses] == [
         (404, "NoSuchKey"),
         (404, "NoSuchBucket"),
         (400, "BadDigest"),
@@ -274,7 +274,7 @@ async def odd_ranges_straight(pair: Pair) -> None:
     several = await pair.straight("GET", "/b/k", headers={"Range": "bytes=0-1,4-5"})
     assert (middle.header("content-range") or "").startswith("2-4/")
     assert (middle.body, suffix.body) == (b"234", b"01234")
-    assert several.status == (400 if pair.quirks.fault_answers == "400" else 500)
+    assert several.status == (400 if pair.quirks.fault_responses == "400" else 500)
 
 
 RANGES: list[tuple[str, int, bytes | None, str | None]] = [
@@ -307,7 +307,7 @@ async def odd_ranges_through(pair: Pair) -> None:
     await ranges_through(pair)
     same = await pair.through("GET", "/b/k", range="bytes=2-4", if_range=f'"{ETAG}"')
     other = await pair.through("GET", "/b/k", range="bytes=2-4", if_range='"other"')
-    assert [(answer.status, answer.body) for answer in (same, other)] == [(206, b"234"), (200, BODY)]
+    assert [(response.status, response.body) for response in (same, other)] == [(206, b"234"), (200, BODY)]
 
 
 async def bare_etags_straight(pair: Pair) -> None:
@@ -332,7 +332,7 @@ async def bare_etags_through(pair: Pair) -> None:
     assert statuses == [200, 412, 200, 304, 304, 200, 206, 200]
     beyond = await pair.through("GET", "/b/k", if_match='"other"', range="bytes=99-")
     missing = await pair.through("GET", "/b/missing", if_match='"other"')
-    assert [(answer.status, code(answer)) for answer in (beyond, missing)] == [
+    assert [(response.status, code(response)) for response in (beyond, missing)] == [
         (412, "PreconditionFailed"),
         (404, "NoSuchKey"),
     ]
@@ -342,10 +342,10 @@ async def bare_etags_through(pair: Pair) -> None:
 async def document_with_304_straight(pair: Pair) -> None:
     client = await pair.store.connect()
     client.send(pair.store.head("GET", "/b/k", {"If-Modified-Since": DATE}))
-    answer = await client.answer("GET")
-    assert answer is not None
+    response = await client.response("GET")
+    assert response is not None
     await client.until(lambda: b"NotModified" in client.received)
-    assert answer.status == 304
+    assert response.status == 304
 
 
 async def document_with_304_through(pair: Pair) -> None:
@@ -353,10 +353,10 @@ async def document_with_304_through(pair: Pair) -> None:
     for headers, status in (({"if-modified-since": DATE}, 304), ({}, 200), ({"if-none-match": f'"{ETAG}"'}, 304)):
         for method in ("GET", "HEAD"):
             client.send(pair.request(method, "/b/k", **headers)[0])
-            answer = await client.answer(method)
-            assert answer is not None
-            assert (answer.status, answer.header("etag")) == (status, f'"{ETAG}"')
-            assert answer.body == (BODY if status == 200 and method == "GET" else b"")
+            response = await client.response(method)
+            assert response is not None
+            assert (response.status, response.header("etag")) == (status, f'"{ETAG}"')
+            assert response.body == (BODY if status == 200 and method == "GET" else b"")
             assert client.received == b""
 
 
@@ -366,7 +366,7 @@ async def exact_names_straight(pair: Pair) -> None:
     """
     ranged = await pair.straight("GET", "/b/k", headers={"range": "bytes=2-4"})
     since = await pair.straight("GET", "/b/k", headers={"if-modified-since": DATE})
-    assert [(answer.status, answer.body) for answer in (ranged, since)] == [(200, BODY)] * 2
+    assert [(response.status, response.body) for response in (ranged, since)] == [(200, BODY)] * 2
 
 
 async def exact_names_through(pair: Pair) -> None:
@@ -388,9 +388,9 @@ async def ignores_overrides_through(pair: Pair) -> None:
     got = await pair.through("GET", f"/b/k?{query}")
     ranged = await pair.through("GET", f"/b/k?{query}", range="bytes=2-4")
     evil = await pair.through("GET", "/b/k?response-content-type=a%0D%0Ax:%20b")
-    for answer in (got, ranged):
-        assert answer.header("content-type") == "text/plain"
-        assert answer.header("content-disposition") == "attachment; filename=a+b"
+    for response in (got, ranged):
+        assert response.header("content-type") == "text/plain"
+        assert response.header("content-disposition") == "attachment; filename=a+b"
     assert (got.body, ranged.body) == (BODY, b"234")
     assert (evil.header("content-type"), evil.header("x")) == ("text/x", None)
 
@@ -438,7 +438,7 @@ async def lists_v1_through(pair: Pair) -> None:
     assert (bad.status, code(bad)) == (400, "InvalidArgument")
 
 
-async def upload_in_parts(pair: Pair) -> tuple[str, Answer]:
+async def upload_in_parts(pair: Pair) -> tuple[str, Response]:
     begun = await pair.through("POST", "/b/parts?uploads")
     (upload,) = found(begun, "UploadId")
     part = await pair.through("PUT", f"/b/parts?partNumber=1&uploadId={upload}", BODY)
@@ -468,10 +468,10 @@ async def uuid_etags_through(pair: Pair) -> None:
 
 async def head_service_straight(pair: Pair) -> None:
     path = pair.quirks.service_path.decode()
-    answer = await pair.store.say(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), "HEAD")
-    assert answer.status == 405
+    response = await pair.store.say(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), "HEAD")
+    assert response.status == 405
     assert PROFILES[pair.mode].health.method == b"HEAD"
-    assert PROFILES[pair.mode].health.is_healthy(answer.status)
+    assert PROFILES[pair.mode].health.is_healthy(response.status)
 
 
 async def head_service_through(pair: Pair) -> None:
@@ -484,7 +484,7 @@ async def head_service_through(pair: Pair) -> None:
 async def closes_on_errors_straight(pair: Pair) -> None:
     client = await pair.store.connect()
     client.send(pair.store.head("GET", "/b/missing", {}))
-    await client.answer("GET")
+    await client.response("GET")
     await until(lambda: client.lost is not None)
 
 
@@ -492,9 +492,9 @@ async def keeps_its_client(pair: Pair, *targets: str) -> None:
     client: FaultyClient = await pair.harness.connect()
     for target in targets * 2:
         client.send(pair.request("GET", target)[0])
-        answer = await client.answer("GET")
-        assert answer is not None
-        assert answer.header("connection") is None
+        response = await client.response("GET")
+        assert response is not None
+        assert response.header("connection") is None
     assert client.lost is None
 
 
@@ -505,7 +505,7 @@ async def closes_on_errors_through(pair: Pair) -> None:
 async def closes_after_reads_straight(pair: Pair) -> None:
     client = await pair.store.connect()
     client.send(pair.store.head("GET", "/b/k", {}))
-    await client.answer("GET")
+    await client.response("GET")
     await until(lambda: client.lost is not None)
 
 
@@ -518,18 +518,18 @@ async def trusts_rewrite_header_straight(pair: Pair) -> None:
     One path is signed, and another one is read.
     """
     head = pair.store.head("GET", "/other", {}).decode().replace("GET /other", "GET /b/k")
-    answer = await pair.store.say(head.replace("\r\n\r\n", "\r\nx-rcs-rewrite-path: /other\r\n\r\n").encode())
-    assert (answer.status, answer.body) == (200, BODY)
+    response = await pair.store.say(head.replace("\r\n\r\n", "\r\nx-rcs-rewrite-path: /other\r\n\r\n").encode())
+    assert (response.status, response.body) == (200, BODY)
 
 
 async def trusts_rewrite_header_through(pair: Pair) -> None:
     counts = pair.counts
     for name in ("x-rcs-rewrite-path", "x-rcs-raw-url", "x_rcs_rewrite_path"):
-        answer = await pair.through("GET", "/b/k", **{name: "/other"})
-        assert (answer.status, code(answer)) == (403, "AccessDenied")
+        response = await pair.through("GET", "/b/k", **{name: "/other"})
+        assert (response.status, code(response)) == (403, "AccessDenied")
     for target in ("/riak-cs/users", "/riak-cs/user", "/usage/KEY", "/./riak-cs/stats", "/%72iak-cs/stats"):
-        answer = await pair.through("GET", target)
-        assert (answer.status, code(answer)) == (403, "AccessDenied")
+        response = await pair.through("GET", target)
+        assert (response.status, code(response)) == (403, "AccessDenied")
     assert pair.counts == counts
 
 
@@ -644,9 +644,9 @@ async def test_the_service_path_is_signed_as_the_profile_says(tmp_path: Path, mo
         quirks = replace(MODES[mode], signs_service_path=strict)
         async with running_pair(tmp_path / strict, mode, quirks) as pair:
             pair.store.store.objects.bucket("b").put("k", pair.store.store.objects.receive(), 0.0, {})
-            answer = await pair.through("GET", "/b/k")
+            response = await pair.through("GET", "/b/k")
 
-        assert (answer.status == 200) is (strict == form)
+        assert (response.status == 200) is (strict == form)
 
 
 @pytest_twisted.ensureDeferred
@@ -709,7 +709,7 @@ async def test_osg_takes_v4(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_nobody_chooses_what_an_answer_says_of_itself() -> None:
+async def test_nobody_chooses_what_a_response_says_of_itself() -> None:
     """
     As at S3: s3proxy refuses an anonymous request that would make a page of a file, and sends the backend nothing.
     """
@@ -729,11 +729,11 @@ async def test_a_listing_which_is_too_large_to_be_made_over(tmp_path: Path, monk
     """
     It is refused: if it were relayed as it is, its client would take the first page for the whole listing.
     """
-    monkeypatch.setitem(MAX_SIZES, AnswerUse.CONVERT, 100)
+    monkeypatch.setitem(MAX_SIZES, ResponseUse.CONVERT, 100)
     async with running_pair(tmp_path, "walrus-3.4") as pair:
-        answer = await pair.through("GET", "/b?list-type=2&max-keys=1")
+        response = await pair.through("GET", "/b?list-type=2&max-keys=1")
 
-    assert (answer.status, code(answer)) == (500, "InternalError")
+    assert (response.status, code(response)) == (500, "InternalError")
 
 
 @pytest_twisted.ensureDeferred
@@ -754,9 +754,9 @@ async def test_an_object_which_is_replaced_while_it_is_read(tmp_path: Path) -> N
             return reply
 
         operations.perform = replacing  # type: ignore[method-assign]
-        answer = await pair.through("GET", "/b/k", range="bytes=0-3")
+        response = await pair.through("GET", "/b/k", range="bytes=0-3")
 
-    assert (answer.status, code(answer)) == (500, "InternalError")
+    assert (response.status, code(response)) == (500, "InternalError")
 
 
 @pytest.mark.parametrize(
@@ -795,17 +795,17 @@ async def test_what_is_kept_from_a_backend(name: str) -> None:
     profile = PROFILES[name]
     harness = Harness(profile=profile)
     try:
-        answers = []
+        responses = []
         for segment in sorted(profile.reserved_segments):
             text = segment.decode()
             escaped = "".join(f"%{byte:02x}" for byte in segment)
             for path in (f"/{text}/a", f"/.//{text.upper()}/a", f"/./{escaped}/a"):
-                answers.append((path, await harness.request(Signer().head("GET", path)[0])))
+                responses.append((path, await harness.request(Signer().head("GET", path)[0])))
         for prefix in profile.private_headers:
             header = {f"{prefix.decode()}x": "1"}
             for signed, unsigned in ((header, None), (None, header)):
                 head = Signer().head("GET", "/b/k", signed, unsigned=unsigned)[0]
-                answers.append((prefix.decode(), await harness.request(head)))
+                responses.append((prefix.decode(), await harness.request(head)))
         for prefix in profile.private_parameters:
             for parameter in (
                 prefix.decode() + "x=1",
@@ -814,14 +814,14 @@ async def test_what_is_kept_from_a_backend(name: str) -> None:
             ):
                 for path in ("/", "/b", "/b/k"):
                     head = Signer().head("GET", f"{path}?{parameter}")[0]
-                    answers.append((parameter, await harness.request(head)))
+                    responses.append((parameter, await harness.request(head)))
         outside = await harness.request(Signer().head("GET", f"//{sorted(profile.reserved_segments)[0].decode()}/a")[0])
     finally:
         await harness.close()
 
     assert (outside.status, code(outside)) == (400, "InvalidURI")
-    assert [(what, answer.status, code(answer)) for what, answer in answers] == [
-        (what, 403, "AccessDenied") for what, _ in answers
+    assert [(what, response.status, code(response)) for what, response in responses] == [
+        (what, 403, "AccessDenied") for what, _ in responses
     ]
     assert harness.backend.requests == []
 
@@ -839,8 +839,8 @@ async def test_a_key_that_is_called_like_a_surface(name: str) -> None:
     try:
         for key in keys:
             head = Signer(host="bucket.s3.example.test").head("GET", f"/{key}")[0]
-            answer = await harness.request(head)
-            assert answer.status == 200, key
+            response = await harness.request(head)
+            assert response.status == 200, key
         climbing = Signer(host="bucket.s3.example.test").head("GET", f"/../{keys[0]}")[0]
         refused = await harness.request(climbing)
     finally:
@@ -878,7 +878,7 @@ async def test_health(tmp_path: Path, name: str, line: str, healthy: int, sick: 
     table = {"name": "b", "urls": [url, other], "profile": name, "signature": "none"}
     settings = make_settings({"backend": [table], "credentials": {"source": "file:keys.toml"}}, tmp_path)
     for status, is_healthy in ((healthy, True), (sick, False)):
-        backend.on_request = partial(answer_with, status)
+        backend.on_request = partial(respond_with, status)
         made = make_backend(settings.backends[0], settings, reactor)
         (pool, _) = made.agent.pools
         pool.is_healthy = not is_healthy
@@ -892,7 +892,7 @@ async def test_health(tmp_path: Path, name: str, line: str, healthy: int, sick: 
     assert {text.decode() for text in lines} == {line}
 
 
-def answer_with(status: int, connection: Any, request: Any) -> None:
+def respond_with(status: int, connection: Any, request: Any) -> None:
     """
     Send a response with a status, and close.
     """

@@ -171,11 +171,11 @@ def test_an_error_stays_one(status: int, headers: dict[str, str]) -> None:
     """
     for method in ("GET", "HEAD"):
         plan = plan_read(request(method, **headers), measured())
-        answer = measured(200, '"other"', status)
+        response = measured(200, '"other"', status)
 
-        plan.check(answer)
-        assert plan.mend(answer, [(b"a", b"b")]) == (status, b"x", [(b"a", b"b")])
-        assert plan.cut(answer) is None
+        plan.check(response)
+        assert plan.mend(response, [(b"a", b"b")]) == (status, b"x", [(b"a", b"b")])
+        assert plan.cut(response) is None
 
 
 @pytest.mark.parametrize(
@@ -251,10 +251,10 @@ def test_the_first_part(size: int, etag: str, expected: bytes | None) -> None:
     """
     It is the whole of an object that was uploaded without parts; an empty one has no byte for a range.
     """
-    answer = measured(size, f'"{etag}"')
-    plan = plan_read(request(), answer, is_first_part=True)
+    response = measured(size, f'"{etag}"')
+    plan = plan_read(request(), response, is_first_part=True)
 
-    status, _, headers = plan.mend(answer, [])
+    status, _, headers = plan.mend(response, [])
 
     assert (status, dict(headers).get(b"Content-Range")) == ((200, None) if expected is None else (206, expected))
 

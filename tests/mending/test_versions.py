@@ -15,9 +15,9 @@ from s3proxy.s3.errors import AccessDenied, InternalError, NotImplementedByProxy
 from s3proxy.s3.head import ResponseHead, index_headers
 
 
-def answer(status: int = 200) -> ResponseHead:
+def respond(status: int = 200) -> ResponseHead:
     """
-    Return the head of an answer.
+    Return the head of a response.
     """
     return ResponseHead(b"HTTP/1.1", status, b"x", [], index_headers([]))
 
@@ -48,7 +48,7 @@ def known(key: str, *pages: bytes) -> KeyVersions:
     """
     versions = KeyVersions(key.encode())
     for document in pages:
-        versions.read(answer(), document)
+        versions.read(respond(), document)
     return versions
 
 
@@ -136,21 +136,21 @@ def test_a_page_that_tells_nothing(status: int, document: bytes, error: type[S3E
     The request is refused: nobody knows what it would do.
     """
     with pytest.raises(error):
-        KeyVersions(b"k").read(answer(status), document)
+        KeyVersions(b"k").read(respond(status), document)
 
 
 def test_a_bucket_that_is_not_there() -> None:
     """
-    The storage says so itself, as the answer to the request; but it does not vanish between two pages.
+    The storage says so itself, as the response to the request; but it does not vanish between two pages.
     """
     versions = KeyVersions(b"k")
-    versions.read(answer(404), b"")
+    versions.read(respond(404), b"")
     begun = known("k", page("k 2", following="k 2"))
 
     assert versions.check_copy()
     assert not versions.has_more
     with pytest.raises(InternalError):
-        begun.read(answer(404), b"")
+        begun.read(respond(404), b"")
 
 
 def test_the_pages_are_bounded() -> None:
@@ -163,7 +163,7 @@ def test_the_pages_are_bounded() -> None:
         assert versions.has_more
         assert not versions.check_copy()
         queries.append(versions.raw_query)
-        versions.read(answer(), page(f"other {number}", following=f"other {number}"))
+        versions.read(respond(), page(f"other {number}", following=f"other {number}"))
 
     assert unquote_to_bytes(queries[0]) == b"versions&prefix=a_%\\\\ b&max-keys=100"
     assert unquote_to_bytes(queries[2]) == unquote_to_bytes(queries[0]) + b"&key-marker=other&version-id-marker=1"

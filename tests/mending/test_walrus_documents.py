@@ -397,7 +397,7 @@ async def test_the_storage_gets_the_written_document(name: str, operation: str) 
     sent = await ask(name, operation, document)
     malformed = await ask(name, operation, document[:-30])
 
-    assert sent.answer.status == 200
+    assert sent.response.status == 200
     assert sent.bodies == [write_document(OPERATIONS[operation], document)]
     md5 = base64.b64encode(hashlib.md5(sent.bodies[0]).digest())
     assert sent.head.fields[b"content-md5"] == [md5]
@@ -484,10 +484,10 @@ async def test_deletions_on_a_condition_are_refused(tmp_path: Path) -> None:
     """
     document = b"<Delete><Object><Key>k</Key><ETag>other</ETag></Object></Delete>"
     async with running_pair(tmp_path, G) as pair:
-        answer: Any = await pair.harness.request(put(DELETE, document), document, method="POST")
+        response: Any = await pair.harness.request(put(DELETE, document), document, method="POST")
         kept = pair.stored("k")
 
-    assert (answer.status, b"NotImplemented" in answer.body) == (501, True)
+    assert (response.status, b"NotImplemented" in response.body) == (501, True)
     assert kept is not None
 
 

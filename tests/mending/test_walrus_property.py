@@ -20,7 +20,7 @@ from xml.sax.saxutils import escape
 import pytest
 import pytest_twisted
 
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Response
 from tests.mending.walrus_rows import put
 from tests.support.legacy import code, found
 from tests.support.pair import Pair, running_pair
@@ -137,7 +137,7 @@ class Session:
 
     async def ask(
         self, method: str, bucket: str, key: str = "", body: bytes = b"", query: str = "", **headers: str
-    ) -> Answer | Refused:
+    ) -> Response | Refused:
         """
         Send a request in either style; return the response, or the refusal.
         """
@@ -156,20 +156,20 @@ class Session:
         if self.client is None or self.client.lost is not None:
             self.client = await self.pair.harness.connect()
         self.client.send(head + body)
-        answer = await self.client.answer(method)
-        assert answer is not None, self.told("no answer")
-        self.log.append(f"  {answer.status} {answer.body[:300]!r}")
-        if answer.status < 400:
-            return answer
+        response = await self.client.response(method)
+        assert response is not None, self.told("no response")
+        self.log.append(f"  {response.status} {response.body[:300]!r}")
+        if response.status < 400:
+            return response
         code = ""
         if method != "HEAD":
-            root = ElementTree.fromstring(answer.body)
+            root = ElementTree.fromstring(response.body)
             assert root.tag == "Error", self.told("no error")
             code = root.findtext("Code") or ""
             assert code, self.told("no code")
-        assert answer.status < 500 or answer.status == 501, self.told("a failure")
+        assert response.status < 500 or response.status == 501, self.told("a failure")
         assert code != "SignatureDoesNotMatch", self.told("the test signs otherwise")
-        refused = Refused(answer.status, code)
+        refused = Refused(response.status, code)
         self.refusals[code] = self.refusals.get(code, 0) + 1
         if is_virtual and code == "AccessDenied":
             # The first path segment, decoded or not, may be an invalid bucket name at the storage system.
@@ -417,7 +417,9 @@ class Session:
             raise AssertionError(self.told("pages without end"))
         assert seen == expected, self.told(f"saw {seen}\nnot {expected}")
 
-    def read_page(self, got: Answer, bucket: str, *, is_v2: bool, is_encoded: bool) -> tuple[list[str], bool, str, str]:
+    def read_page(
+        self, got: Response, bucket: str, *, is_v2: bool, is_encoded: bool
+    ) -> tuple[list[str], bool, str, str]:
         """
         Return the names of a page, whether more follow, and where the next page begins.
         """
@@ -518,7 +520,7 @@ async def test_a_key_that_no_listing_can_tell_is_refused(profile: str, tmp_path:
         copied = await pair.through("PUT", "/b/a%01", x_amz_copy_source="/b/k")
         listed = await pair.through("GET", "/b")
 
-        assert [(answer.status, code(answer)) for answer in (put, copied)] == [(400, "InvalidArgument")] * 2
+        assert [(response.status, code(response)) for response in (put, copied)] == [(400, "InvalidArgument")] * 2
         assert found(listed, "Key") == ["k"]
         assert pair.stored("a\x01") is None
 
@@ -555,22 +557,22 @@ async def test_folders_below_a_wildcard_are_those_which_are_there(
             put(pair, key)
         seen, place = [], ""
         for _ in range(5):
-            answer = await pair.through(
+            response = await pair.through(
                 "GET",
                 f"/b?{'list-type=2&' if is_v2 else ''}prefix=log_1/&delimiter=/&max-keys={max_keys}" + place,
             )
-            (count,) = found(answer, "KeyCount") or [""]
-            names = found(answer, "Key") + [name for name in found(answer, "Prefix") if name != "log_1/"]
+            (count,) = found(response, "KeyCount") or [""]
+            names = found(response, "Key") + [name for name in found(response, "Prefix") if name != "log_1/"]
             assert count == (str(len(names)) if is_v2 else "")
-            assert (found(answer, "Delimiter"), found(answer, "MaxKeys")) == (["/"], [str(max_keys)])
+            assert (found(response, "Delimiter"), found(response, "MaxKeys")) == (["/"], [str(max_keys)])
             seen += names
-            following = found(answer, "NextContinuationToken" if is_v2 else "NextMarker")
+            following = found(response, "NextContinuationToken" if is_v2 else "NextMarker")
             if not following:
                 break
             place = ("&continuation-token=" if is_v2 else "&marker=") + quote(following[0], safe="")
 
         assert sorted(seen) == ["log_1/aaa/", "log_1/bbb/", "log_1/k"]
-        assert found(answer, "IsTruncated") == ["false"]
+        assert found(response, "IsTruncated") == ["false"]
 
 
 @pytest.mark.parametrize("profile", ["walrus-3.4"])
@@ -623,9 +625,9 @@ async def test_a_folder_is_listed_once(profile: str, max_keys: int, tmp_path: Pa
         seen, place = [], ""
         for _ in range(5):
             query = f"/b?delimiter=/&max-keys={max_keys}" + ("&list-type=2" if is_v2 else "") + place
-            answer = await pair.through("GET", query)
-            seen += found(answer, "Key") + [name for name in found(answer, "Prefix") if name]
-            following = found(answer, "NextContinuationToken" if is_v2 else "NextMarker")
+            response = await pair.through("GET", query)
+            seen += found(response, "Key") + [name for name in found(response, "Prefix") if name]
+            following = found(response, "NextContinuationToken" if is_v2 else "NextMarker")
             if not following:
                 break
             place = ("&continuation-token=" if is_v2 else "&marker=") + quote(following[0], safe="")
@@ -649,7 +651,7 @@ async def test_a_place_within_a_folder_is_before_the_rest_of_it(
         seen = []
         for place in ("log_1/a", "log_1/b", "log_1/"):
             query = f"list-type=2&start-after={place}" if is_v2 else f"marker={place}"
-            answer = await pair.through("GET", f"/b?{query}&prefix={prefix}&delimiter=/")
-            seen.append(found(answer, "Key") + [name for name in found(answer, "Prefix") if name.endswith("/")])
+            response = await pair.through("GET", f"/b?{query}&prefix={prefix}&delimiter=/")
+            seen.append(found(response, "Key") + [name for name in found(response, "Prefix") if name.endswith("/")])
 
         assert seen == [["log_1z", "log_1/"], ["log_1z"], ["log_1z"]]

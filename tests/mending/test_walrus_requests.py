@@ -229,7 +229,7 @@ async def test_a_version_that_a_storage_cannot_delete_keeps_its_object() -> None
 
     assert there.head.raw_target == b"/services/Walrus/b/k?versionId=v"
     assert refused.requests == []
-    assert b"<Code>NotImplemented</Code>" in refused.answer.body
+    assert b"<Code>NotImplemented</Code>" in refused.response.body
 
 
 # Refusals
@@ -422,7 +422,7 @@ async def test_an_empty_version_is_called_so() -> None:
     """
     sent = await send(W, request("PUT", "/b/d", [(COPY, "/b/k?versionId=")]))
 
-    assert b"<Message>Version id cannot be the empty string</Message>" in sent.answer.body
+    assert b"<Message>Version id cannot be the empty string</Message>" in sent.response.body
 
 
 @pytest_twisted.ensureDeferred
@@ -499,7 +499,7 @@ async def test_a_body_in_chunks_is_not_coded() -> None:
     plain = await send(W, request("PUT", "/b/k", [("Content-Encoding", "identity")]))
 
     assert (chunked.bodies, b"content-encoding" in chunked.head.fields) == ([b"hello"], False)
-    assert plain.answer.status == 200
+    assert plain.response.status == 200
 
 
 @pytest_twisted.ensureDeferred
@@ -561,7 +561,7 @@ async def test_a_lost_property_is_counted(name: str, headers: Headers, carrier: 
     assert names.isdisjoint(header.decode() for header in sent.head.fields)
     assert sent.counts.lost_headers == dict.fromkeys([("test", each) for each in names], 1)
     assert (refused.code, refused.requests) == ("501 NotImplemented", [])
-    assert (plain.answer.status, plain.counts.lost_headers) == (200, {})
+    assert (plain.response.status, plain.counts.lost_headers) == (200, {})
 
 
 @pytest.mark.parametrize("name", [W, G])
@@ -586,7 +586,7 @@ async def test_a_header_that_would_be_lost_is_refused_on_request(header: tuple[s
     plain = await send(W, request("PUT", "/b/k", (), carrier), profile=_refusing(W))
 
     assert (sent.code, sent.requests) == ("501 NotImplemented", [])
-    assert plain.answer.status == 200
+    assert plain.response.status == 200
 
 
 def _refusing(name: str) -> Profile:
@@ -609,7 +609,7 @@ async def test_a_copy_does_not_change_its_type() -> None:
     assert sent.counts.lost_headers == {("test", "content-type"): 1}
     assert b"content-type" not in sent.head.fields
     assert (refused.code, refused.requests) == ("501 NotImplemented", [])
-    assert other.answer.status == 200
+    assert other.response.status == 200
 
 
 @pytest_twisted.ensureDeferred
@@ -674,11 +674,11 @@ async def test_a_refused_size_is_no_fault_of_the_storage() -> None:
     client = await harness.connect()
     head = request("PUT", "/b/k", [("User-Agent", "z" * 8100), ("Expect", "100-continue")], "V2 header")
     client.send(head.replace(b"Content-Length: 0", b"Content-Length: 1000"))
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, read.counts.aborted) == (400, {})
+    assert response is not None
+    assert (response.status, read.counts.aborted) == (400, {})
     assert (harness.backend.requests, harness.proxy.context.counts.aborted) == ([], {})
 
 

@@ -23,7 +23,7 @@ from s3proxy.s3.address import Address
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.s3.head import RequestHead
 from tests.oracle.judge import read_place_of_eucalyptus, read_source_of_eucalyptus
-from tests.support.eucalyptus import FAMILY, W, answer_as_storage, asks_for_versions, request, service_path
+from tests.support.eucalyptus import FAMILY, W, asks_for_versions, request, respond_as_storage, service_path
 from tests.support.harness import Harness
 
 COUNT = 500
@@ -118,7 +118,7 @@ def harness_for(profile: str, *, is_signed: bool) -> Harness:
     anonymous = Anonymous() if is_signed else Anonymous(signed_buckets=(OPEN.decode(),))
     authorizer = OnlyOpen() if is_signed else None
     harness = Harness(profile=PROFILES[profile], signature="v2", anonymous=anonymous, authorizer=authorizer)
-    harness.backend.on_request = answer_as_storage
+    harness.backend.on_request = respond_as_storage
     return harness
 
 
@@ -138,12 +138,12 @@ async def test_no_spelling_leaves_the_open_bucket(profile: str, *, is_signed: bo
         if is_signed:
             raw = request(method, target, [])
         harness.backend.requests.clear()
-        answer = await harness.request(raw)
+        response = await harness.request(raw)
         asked = [received.head for received in harness.backend.requests]
 
         # The request may need a document in the response that this backend does not send.
-        assert asked or answer is None or answer.status < 500 or answer.status == 501, (target, answer.status)
-        outcomes["asked" if asked else f"{answer.status}" if answer else "closed"] += 1
+        assert asked or response is None or response.status < 500 or response.status == 501, (target, response.status)
+        outcomes["asked" if asked else f"{response.status}" if response else "closed"] += 1
         bucket, key = place_of_s3(target)
         for head in asked:
             assert bucket == OPEN, target
@@ -179,9 +179,9 @@ async def test_no_spelling_of_a_source_names_another_object(profile: str) -> Non
         if not source.isascii() or re.search(r"[\x00-\x20]", source):
             continue
         harness.backend.requests.clear()
-        answer = await harness.request(request("PUT", "/www/copy", [("x-amz-copy-source", source)]))
-        assert answer is not None
-        assert answer.status < 500 or answer.status == 501, (source, answer.status)
+        response = await harness.request(request("PUT", "/www/copy", [("x-amz-copy-source", source)]))
+        assert response is not None
+        assert response.status < 500 or response.status == 501, (source, response.status)
         for received in harness.backend.requests:
             if asks_for_versions(received.head):
                 assert received.head.raw_target.partition(b"?")[0].endswith(b"/www"), source

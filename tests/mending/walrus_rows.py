@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 from s3proxy.multipart.records import StoreLimits
 from s3proxy.multipart.store import MultipartStore
-from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.faulty_client import FaultyClient, Response
 from tests.support.harness import NOW, Harness, until
 from tests.support.legacy import DATE, KEY, SECRET, code, complete, found, md5_header
 from tests.support.signer import Signer
@@ -81,8 +81,8 @@ async def is_refused(pair: Any, expected: tuple[int, str], *request: Any, **head
     Check that s3proxy refuses a request, and sends the store nothing.
     """
     counts = pair.counts
-    answer: Answer = await pair.through(*request, **headers)
-    assert (answer.status, code(answer)) == expected
+    response: Response = await pair.through(*request, **headers)
+    assert (response.status, code(response)) == expected
     assert (pair.counts, pair.stored()) == (counts, BODY)
 
 
@@ -107,10 +107,10 @@ async def three_error_forms_straight(pair: Any) -> None:
 
 async def three_error_forms_through(pair: Any) -> None:
     for target, expected in (("/b/missing", "NoSuchKey"), ("/none", "NoSuchBucket")):
-        answer = await pair.through("GET", target)
-        assert (answer.status, code(answer)) == (404, expected)
-        assert b"<Error>" in answer.body
-        assert found(answer, "Message") != []
+        response = await pair.through("GET", target)
+        assert (response.status, code(response)) == (404, expected)
+        assert b"<Error>" in response.body
+        assert found(response, "Message") != []
 
 
 async def head_documents_straight(pair: Any) -> None:
@@ -127,8 +127,8 @@ async def head_documents_through(pair: Any) -> None:
     refuses s3proxy's own signature.
     """
     keys, pair.store.store._keys = pair.store.store._keys, {}
-    answer = await pair.through("HEAD", "/b/k")
-    assert (answer.status, answer.body) == (500 if pair.mode == "osg-4.3" else 403, b"")
+    response = await pair.through("HEAD", "/b/k")
+    assert (response.status, response.body) == (500 if pair.mode == "osg-4.3" else 403, b"")
     pair.store.store._keys = keys
     assert (await pair.through("GET", "/b/k")).body == BODY
 
@@ -143,26 +143,31 @@ async def bare_heads_straight(pair: Any) -> None:
 
 
 async def bare_heads_through(pair: Any) -> None:
-    answers = [
+    responses = [
         await pair.through("HEAD", "/b/missing"),
         await pair.through("HEAD", "/b"),
         await pair.through("HEAD", "/none"),
         await pair.through("PUT", "/new-bucket"),
     ]
-    assert [(answer.status, answer.body) for answer in answers] == [(404, b""), (200, b""), (404, b""), (200, b"")]
+    assert [(response.status, response.body) for response in responses] == [
+        (404, b""),
+        (200, b""),
+        (404, b""),
+        (200, b""),
+    ]
 
 
-async def fault_answers_straight(pair: Any) -> None:
-    answer = await pair.straight("GET", "/b?max-keys=abc")
-    if pair.quirks.fault_answers == "200":
-        assert answer.status == 200
-        assert answer.body.startswith(b"<ExceptionResponse ")
+async def fault_responses_straight(pair: Any) -> None:
+    response = await pair.straight("GET", "/b?max-keys=abc")
+    if pair.quirks.fault_responses == "200":
+        assert response.status == 200
+        assert response.body.startswith(b"<ExceptionResponse ")
     else:
-        assert (answer.status, answer.header("content-type")) == (400, "text/plain; charset=UTF-8")
-    assert found(answer, "Key") == []
+        assert (response.status, response.header("content-type")) == (400, "text/plain; charset=UTF-8")
+    assert found(response, "Key") == []
 
 
-async def fault_answers_through(pair: Any) -> None:
+async def fault_responses_through(pair: Any) -> None:
     """
     The disk is full: the client must not believe that its object is stored.
     """
@@ -174,12 +179,12 @@ async def fault_answers_through(pair: Any) -> None:
 
 
 async def unknown_is_405_straight(pair: Any) -> None:
-    answers = [
+    responses = [
         await pair.straight("OPTIONS", "/b/k"),
         await pair.straight("PATCH", "/b/k"),
         await pair.straight("PUT", "/b?location", signed="location"),
     ]
-    assert [(answer.status, code(answer)) for answer in answers] == [(405, "UNKNOWN")] * 3
+    assert [(response.status, code(response)) for response in responses] == [(405, "UNKNOWN")] * 3
     cors = await pair.straight("GET", "/b?cors", signed="cors")
     assert (cors.status, code(cors)) == (501, "NotImplemented")
 
@@ -191,8 +196,8 @@ async def unknown_is_405_through(pair: Any) -> None:
 
 async def refuses_posts_straight(pair: Any) -> None:
     for path in ("/b?delete", "/b", "/b/k"):
-        answer = await pair.straight("POST", path, b"<Delete/>")
-        assert (answer.status, answer.header("content-type")) == (400, "text/plain; charset=UTF-8")
+        response = await pair.straight("POST", path, b"<Delete/>")
+        assert (response.status, response.header("content-type")) == (400, "text/plain; charset=UTF-8")
 
 
 async def closes_after_heads_straight(pair: Any) -> None:
@@ -205,9 +210,9 @@ async def closes_after_heads_through(pair: Any) -> None:
     client: FaultyClient = await pair.harness.connect()
     for method in ("HEAD", "GET", "HEAD", "HEAD"):
         client.send(pair.request(method, "/b/k")[0])
-        answer = await client.answer(method)
-        assert answer is not None
-        assert (answer.status, answer.header("content-length")) == (200, "10")
+        response = await client.response(method)
+        assert response is not None
+        assert (response.status, response.header("content-length")) == (200, "10")
 
 
 # Reads
@@ -222,9 +227,9 @@ async def ranges_are_200_straight(pair: Any) -> None:
 
 
 async def reads_any_unit_straight(pair: Any) -> None:
-    answer = await pair.straight("GET", "/b/k", headers={"Range": "items=1"})
-    assert answer.body == BODY[1:]
-    assert (answer.header("content-range") or "").startswith("1-9/")
+    response = await pair.straight("GET", "/b/k", headers={"Range": "items=1"})
+    assert response.body == BODY[1:]
+    assert (response.header("content-range") or "").startswith("1-9/")
 
 
 async def ranges_with_conditions_straight(pair: Any) -> None:
@@ -245,8 +250,8 @@ async def ranges_with_conditions_through(pair: Any) -> None:
 
 
 async def heads_ignore_conditions_straight(pair: Any) -> None:
-    answer = await pair.straight("HEAD", "/b/k", headers={"If-Match": "other"})
-    assert answer.status == 200
+    response = await pair.straight("HEAD", "/b/k", headers={"If-Match": "other"})
+    assert response.status == 200
 
 
 async def heads_ignore_conditions_through(pair: Any) -> None:
@@ -275,8 +280,12 @@ async def ranges_ignore_versions_through(pair: Any) -> None:
     ranged = await pair.through("GET", "/b/k", range="bytes=0-3")
     named = await pair.through("GET", f"/b/k?versionId={version}", range="bytes=0-3")
     former = await pair.through("GET", "/b/k?versionId=null", range="bytes=0-3")
-    answers = (ranged, named, former)
-    assert [(answer.status, answer.body) for answer in answers] == [(206, b"abcd"), (206, b"abcd"), (206, b"0123")]
+    responses = (ranged, named, former)
+    assert [(response.status, response.body) for response in responses] == [
+        (206, b"abcd"),
+        (206, b"abcd"),
+        (206, b"0123"),
+    ]
 
 
 async def unquoted_etags_straight(pair: Any) -> None:
@@ -325,7 +334,7 @@ async def keeps_meta_case_straight(pair: Any) -> None:
     head = pair.store.head("PUT", "/b/k", {"content-length": "1", "x-amz-meta-camelcase": "1"})
     client: FaultyClient = await pair.store.connect()
     client.send(head.replace(b"x-amz-meta-camelcase", b"x-amz-meta-CamelCase") + b"x")
-    await client.answer("PUT")
+    await client.response("PUT")
     got = await pair.straight("GET", "/b/k")
     assert ("x-amz-meta-CamelCase", "1") in got.headers
 
@@ -336,14 +345,14 @@ async def keeps_meta_case_through(pair: Any) -> None:
 
 
 async def put_document_straight(pair: Any) -> None:
-    answer = await pair.straight("PUT", "/b/k", BODY)
-    assert answer.body.startswith(b"<PutObjectResponse " + NAMESPACE)
-    assert (found(answer, "ETag"), answer.header("last-modified")) == ([ETAG], DATE)
+    response = await pair.straight("PUT", "/b/k", BODY)
+    assert response.body.startswith(b"<PutObjectResponse " + NAMESPACE)
+    assert (found(response, "ETag"), response.header("last-modified")) == ([ETAG], DATE)
 
 
 async def put_document_through(pair: Any) -> None:
-    answer = await pair.through("PUT", "/b/k", BODY)
-    assert (answer.status, answer.header("etag")) == (200, f'"{ETAG}"')
+    response = await pair.through("PUT", "/b/k", BODY)
+    assert (response.status, response.header("etag")) == (200, f'"{ETAG}"')
 
 
 async def loses_long_values_straight(pair: Any) -> None:
@@ -370,7 +379,7 @@ async def long_values_through(pair: Any) -> None:
 async def refuses_long_values_straight(pair: Any) -> None:
     new = await pair.straight("PUT", "/b/" + "k" * 256, b"x")
     replaced = await pair.straight("PUT", "/b/k", b"x", headers={"x-amz-meta-a": "z" * 256})
-    assert [(answer.status, answer.header("content-type")) for answer in (new, replaced)] == [
+    assert [(response.status, response.header("content-type")) for response in (new, replaced)] == [
         (400, "text/plain; charset=UTF-8")
     ] * 2
     assert (keys(pair), pair.stored()) == (["k"], BODY)
@@ -432,16 +441,16 @@ async def loses_documents_through(pair: Any) -> None:
 
 
 async def nested_copy_result_straight(pair: Any) -> None:
-    answer = await pair.straight("PUT", "/b/copy", headers={"x-amz-copy-source": "/b/k"})
-    assert answer.body.startswith(b"<CopyObjectResponse " + NAMESPACE)
-    assert b"><CopyObjectResult><ETag>" in answer.body
+    response = await pair.straight("PUT", "/b/copy", headers={"x-amz-copy-source": "/b/k"})
+    assert response.body.startswith(b"<CopyObjectResponse " + NAMESPACE)
+    assert b"><CopyObjectResult><ETag>" in response.body
 
 
 async def nested_copy_result_through(pair: Any) -> None:
-    answer = await pair.through("PUT", "/b/copy", x_amz_copy_source="/b/k")
-    assert b"CopyObjectResponse" not in answer.body
-    assert b"<CopyObjectResult" in answer.body
-    assert [tag.replace("&quot;", '"') for tag in found(answer, "ETag")] == [f'"{ETAG}"']
+    response = await pair.through("PUT", "/b/copy", x_amz_copy_source="/b/k")
+    assert b"CopyObjectResponse" not in response.body
+    assert b"<CopyObjectResult" in response.body
+    assert [tag.replace("&quot;", '"') for tag in found(response, "ETag")] == [f'"{ETAG}"']
 
 
 async def copies_metadata_only_straight(pair: Any) -> None:
@@ -489,7 +498,7 @@ async def hangs_on_uploads_straight(pair: Any) -> None:
     aborted = await pair.straight("DELETE", "/b/k?uploadId=x", signed="uploadId=x")
     completed = await pair.straight("POST", "/b/k?uploadId=x", b"<x/>", signed="uploadId=x")
     assert (client.received, client.lost) == (b"", None)
-    assert [answer.status for answer in (part, aborted, completed)] == [501, 501, 400]
+    assert [response.status for response in (part, aborted, completed)] == [501, 501, 400]
     assert completed.header("content-type") == "text/plain; charset=UTF-8"
 
 
@@ -498,9 +507,9 @@ async def hangs_on_uploads_through(pair: Any) -> None:
     client.send(pair.request("POST", "/b/k?uploads")[0])
     await until(lambda: client.received or pair.store.store.unanswered_count)
     assert pair.store.store.unanswered_count == 0
-    answer = await client.answer("POST")
-    assert answer is not None
-    assert (answer.status, code(answer)) == (501, "NotImplemented")
+    response = await client.response("POST")
+    assert response is not None
+    assert (response.status, code(response)) == (501, "NotImplemented")
     await is_refused(pair, (501, "NotImplemented"), "PUT", "/b/k?partNumber=1&uploadId=x", b"x")
 
 
@@ -556,9 +565,9 @@ LACKING = [
 
 async def lacks_messages_straight(pair: Any) -> None:
     for method, path, query in [*LACKING, ("GET", "/b", "location")]:
-        answer = await pair.straight(method, f"{path}?{query}", signed=query)
-        assert (answer.status, answer.header("content-type")) == (400, "text/plain; charset=UTF-8")
-        assert b"Failed to construct message" in answer.body
+        response = await pair.straight(method, f"{path}?{query}", signed=query)
+        assert (response.status, response.header("content-type")) == (400, "text/plain; charset=UTF-8")
+        assert b"Failed to construct message" in response.body
 
 
 async def lacks_messages_through(pair: Any) -> None:
@@ -572,13 +581,13 @@ async def lacks_messages_through(pair: Any) -> None:
 
 
 async def creates_once_straight(pair: Any) -> None:
-    answer = await pair.straight("PUT", "/b")
-    assert (answer.status, code(answer)) == (409, "BucketAlreadyExists")
+    response = await pair.straight("PUT", "/b")
+    assert (response.status, code(response)) == (409, "BucketAlreadyExists")
 
 
 async def creates_once_through(pair: Any) -> None:
-    answer = await pair.through("PUT", "/b")
-    assert (answer.status, code(answer)) == (409, "BucketAlreadyExists")
+    response = await pair.through("PUT", "/b")
+    assert (response.status, code(response)) == (409, "BucketAlreadyExists")
 
 
 # Buckets and keys
@@ -610,8 +619,8 @@ async def collapses_slashes_through(pair: Any) -> None:
 
 
 async def drops_leading_slashes_straight(pair: Any) -> None:
-    answer = await pair.straight("GET", "//b/k")
-    assert (answer.status, answer.body) == (200, BODY)
+    response = await pair.straight("GET", "//b/k")
+    assert (response.status, response.body) == (200, BODY)
 
 
 async def drops_leading_slashes_through(pair: Any) -> None:
@@ -623,8 +632,8 @@ async def keeps_bucket_escapes_straight(pair: Any) -> None:
 
 
 async def keeps_bucket_escapes_through(pair: Any) -> None:
-    answer = await pair.through("GET", "/%62/k")
-    assert (answer.status, answer.body) == (200, BODY)
+    response = await pair.through("GET", "/%62/k")
+    assert (response.status, response.body) == (200, BODY)
 
 
 async def removes_service_paths_straight(pair: Any) -> None:
@@ -632,8 +641,8 @@ async def removes_service_paths_straight(pair: Any) -> None:
     The bucket is not the one that was signed.
     """
     put(pair, "secret", b"the secret", "b-internal")
-    answer = await pair.straight("GET", "/b/services/Walrus-internal/secret")
-    assert (answer.status, answer.body) == (200, b"the secret")
+    response = await pair.straight("GET", "/b/services/Walrus-internal/secret")
+    assert (response.status, response.body) == (200, b"the secret")
 
 
 async def removes_service_paths_through(pair: Any) -> None:
@@ -651,32 +660,32 @@ async def removes_service_paths_through(pair: Any) -> None:
 
 async def replaces_bad_utf8_straight(pair: Any) -> None:
     await pair.straight("PUT", "/b/%FF", b"x")
-    answer = await pair.straight("GET", "/b/%FE")
-    assert (answer.status, answer.body, pair.stored("\ufffd")) == (200, b"x", b"x")
+    response = await pair.straight("GET", "/b/%FE")
+    assert (response.status, response.body, pair.stored("\ufffd")) == (200, b"x", b"x")
 
 
 async def replaces_bad_utf8_through(pair: Any) -> None:
     """
     Two keys must not become one.
     """
-    answer = await pair.through("PUT", "/b/%FF", b"x")
-    assert answer.status == 400
+    response = await pair.through("PUT", "/b/%FF", b"x")
+    assert response.status == 400
     assert keys(pair) == ["k"]
 
 
 async def faults_on_bad_escapes_straight(pair: Any) -> None:
-    status = 400 if pair.quirks.fault_answers == "400" else 500
-    answers = [
+    status = 400 if pair.quirks.fault_responses == "400" else 500
+    responses = [
         await pair.straight("GET", "/b/%zz"),
         await pair.straight("PUT", "/b/copy", headers={"x-amz-copy-source": "/b/%zz"}),
     ]
-    assert [answer.status for answer in answers] == [status] * 2
+    assert [response.status for response in responses] == [status] * 2
 
 
 async def faults_on_bad_escapes_through(pair: Any) -> None:
     for target, headers in (("/b/%zz", {}), ("/b/copy", {"x_amz_copy_source": "/b/%zz"})):
-        answer = await pair.through("PUT", target, **headers)
-        assert (answer.status, keys(pair)) == (400, ["k"])
+        response = await pair.through("PUT", target, **headers)
+        assert (response.status, keys(pair)) == (400, ["k"])
 
 
 async def walrus_bucket_names_straight(pair: Any) -> None:
@@ -693,8 +702,8 @@ async def walrus_bucket_names_straight(pair: Any) -> None:
 
 
 async def walrus_bucket_names_through(pair: Any) -> None:
-    answer = await pair.through("PUT", "/ab")
-    assert (answer.status, code(answer)) == (400, "InvalidBucketName")
+    response = await pair.through("PUT", "/ab")
+    assert (response.status, code(response)) == (400, "InvalidBucketName")
 
 
 async def any_bucket_name_straight(pair: Any) -> None:
@@ -717,7 +726,7 @@ async def short_heads_straight(pair: Any) -> None:
     line = await pair.straight("GET", "/b?prefix=" + "p" * 4096)
     headers = await pair.straight("GET", "/b", headers={f"x-{number}": "v" * 4000 for number in range(3)})
     fits = await pair.straight("GET", "/b?prefix=" + "p" * 4000)
-    assert [(answer.status, answer.header("content-type")) for answer in (line, headers)] == [
+    assert [(response.status, response.header("content-type")) for response in (line, headers)] == [
         (500, "text/plain; charset=UTF-8"),
         (400, "text/plain; charset=UTF-8"),
     ]
@@ -729,9 +738,9 @@ async def short_heads_through(pair: Any) -> None:
     No client may repeat the request: it can never succeed.
     """
     text = "%C3%A9" * 500
-    answer = await pair.through("GET", f"/b?prefix={text}&marker={text}")
-    assert answer.status == 400
-    assert b"<Error>" in answer.body
+    response = await pair.through("GET", f"/b?prefix={text}&marker={text}")
+    assert response.status == 400
+    assert b"<Error>" in response.body
 
 
 async def folds_equal_headers_straight(pair: Any) -> None:
@@ -748,16 +757,16 @@ async def folds_equal_headers_through(pair: Any) -> None:
     head, body = pair.request("PUT", "/b/k", b"twice", x_amz_meta_a="1,1")
     twice = head.replace(b"x-amz-meta-a: 1,1\r\n", b"x-amz-meta-a: 1\r\n" * 2)
     assert twice != head
-    answer = await pair.harness.request(twice, body, method="PUT")
-    assert (answer.status, pair.stored()) == (200, b"twice")
+    response = await pair.harness.request(twice, body, method="PUT")
+    assert (response.status, pair.stored()) == (200, b"twice")
 
 
 async def misreads_high_bytes_straight(pair: Any) -> None:
-    answers = [
+    responses = [
         await pair.straight("GET", "/b/k", headers={"x-amz-meta-a": "\u00fc"}),
         await pair.straight("GET", "/b/k", headers={"content-type": "\u00fc"}),
     ]
-    assert [answer.status for answer in answers] == [403, 403]
+    assert [response.status for response in responses] == [403, 403]
 
 
 async def misreads_high_bytes_through(pair: Any) -> None:
@@ -779,8 +788,8 @@ async def takes_query_v2_straight(pair: Any) -> None:
 
 async def takes_query_v2_through(pair: Any) -> None:
     target = Signer().presign("GET", "/b/k")
-    answer = await pair.harness.request(f"GET {target} HTTP/1.1\r\nHost: {Signer().host}\r\n\r\n".encode())
-    assert (answer.status, answer.body) == (200, BODY)
+    response = await pair.harness.request(f"GET {target} HTTP/1.1\r\nHost: {Signer().host}\r\n\r\n".encode())
+    assert (response.status, response.body) == (200, BODY)
 
 
 async def knows_nobody_straight(pair: Any) -> None:
@@ -799,8 +808,8 @@ async def knows_nobody_through(pair: Any) -> None:
     An ACL of the backend grants no access that s3proxy does not.
     """
     await pair.through("PUT", "/b/public", b"x", x_amz_acl="public-read")
-    answer = await pair.harness.request(b"GET /b/public HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert (answer.status, code(answer)) == (403, "AccessDenied")
+    response = await pair.harness.request(b"GET /b/public HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (response.status, code(response)) == (403, "AccessDenied")
 
 
 # Queries
@@ -823,8 +832,8 @@ async def signs_any_value_through(pair: Any) -> None:
         "walrusbackend-4.x": ["/b?location=x"],
     }
     for target in targets[pair.mode]:
-        answer = await pair.through("GET", target)
-        assert (target, answer.status) == (target, 200)
+        response = await pair.through("GET", target)
+        assert (target, response.status) == (target, 200)
 
 
 async def folds_parameter_names_straight(pair: Any) -> None:
@@ -834,21 +843,21 @@ async def folds_parameter_names_straight(pair: Any) -> None:
 
 
 async def folds_parameter_names_through(pair: Any) -> None:
-    answer = await pair.through("GET", "/b?PREFIX=zzz")
-    assert (answer.status, found(answer, "Key")) == (200, ["k"])
+    response = await pair.through("GET", "/b?PREFIX=zzz")
+    assert (response.status, found(response, "Key")) == (200, ["k"])
     await is_refused(pair, (400, "InvalidArgument"), "GET", "/b?prefix=zzz&prefix=k")
 
 
 async def cuts_values_straight(pair: Any) -> None:
-    answer = await pair.straight("GET", "/b?prefix=a=b")
-    assert found(answer, "Key") == ["k"]
+    response = await pair.straight("GET", "/b?prefix=a=b")
+    assert found(response, "Key") == ["k"]
 
 
 async def cuts_values_through(pair: Any) -> None:
     put(pair, "a=b")
     for prefix in ("a=b", "a%3Db"):
-        answer = await pair.through("GET", f"/b?prefix={prefix}")
-        assert (answer.status, found(answer, "Key")) == (200, ["a=b"])
+        response = await pair.through("GET", f"/b?prefix={prefix}")
+        assert (response.status, found(response, "Key")) == (200, ["a=b"])
 
 
 async def cuts_signed_values_straight(pair: Any) -> None:
@@ -862,8 +871,8 @@ async def cuts_signed_values_through(pair: Any) -> None:
     """
     There is no such version, and the client reads that.
     """
-    answer = await pair.through("GET", "/b/k?versionId=a=b")
-    assert answer.status == 404
+    response = await pair.through("GET", "/b/k?versionId=a=b")
+    assert response.status == 404
 
 
 async def own_parameters_straight(pair: Any) -> None:
@@ -872,7 +881,7 @@ async def own_parameters_straight(pair: Any) -> None:
     received = client.received
     listed = await pair.straight("GET", "/b?maxkeys=0")
     assert b"Content-Length" not in received
-    assert listed.status == (400 if pair.quirks.fault_answers == "400" else 500)
+    assert listed.status == (400 if pair.quirks.fault_responses == "400" else 500)
 
 
 async def own_parameters_through(pair: Any) -> None:
@@ -884,9 +893,9 @@ async def own_parameters_through(pair: Any) -> None:
 
 async def faults_on_empty_values_straight(pair: Any) -> None:
     for method, path in (("GET", "/b?location="), ("POST", "/b/k?uploads=")):
-        answer = await pair.straight(method, path, signed=path.partition("?")[2].rstrip("="))
-        assert answer.status == (400 if pair.quirks.fault_answers == "400" else 500)
-        assert b"No such property" in answer.body
+        response = await pair.straight(method, path, signed=path.partition("?")[2].rstrip("="))
+        assert response.status == (400 if pair.quirks.fault_responses == "400" else 500)
+        assert b"No such property" in response.body
 
 
 async def faults_on_empty_values_through(pair: Any) -> None:
@@ -907,8 +916,8 @@ async def overflows_max_keys_straight(pair: Any) -> None:
 
 async def overflows_max_keys_through(pair: Any) -> None:
     for query in ("max-keys=2147483647", "list-type=2&max-keys=2147483647", "max-keys=1001"):
-        answer = await pair.through("GET", f"/b?{query}")
-        assert (answer.status, found(answer, "Key"), found(answer, "MaxKeys")) == (200, ["k"], ["1000"])
+        response = await pair.through("GET", f"/b?{query}")
+        assert (response.status, found(response, "Key"), found(response, "MaxKeys")) == (200, ["k"], ["1000"])
 
 
 async def regex_delimiters_straight(pair: Any) -> None:
@@ -933,23 +942,23 @@ async def regex_delimiters_through(pair: Any) -> None:
 
 async def lists_folders_as_keys_straight(pair: Any) -> None:
     put(pair, "dir/")
-    answer = await pair.straight("GET", "/b?delimiter=/")
-    assert (found(answer, "Key"), found(answer, "Prefix")[1:]) == (["dir/", "k"], [])
+    response = await pair.straight("GET", "/b?delimiter=/")
+    assert (found(response, "Key"), found(response, "Prefix")[1:]) == (["dir/", "k"], [])
 
 
 async def lists_folders_as_keys_through(pair: Any) -> None:
     put(pair, "dir/")
     for query in ("delimiter=/", "list-type=2&delimiter=/", "delimiter=/&max-keys=1"):
-        answer = await pair.through("GET", f"/b?{query}")
-        assert found(answer, "Prefix")[1:] == ["dir/"]
-        assert "dir/" not in found(answer, "Key")
+        response = await pair.through("GET", f"/b?{query}")
+        assert found(response, "Prefix")[1:] == ["dir/"]
+        assert "dir/" not in found(response, "Key")
     put(pair, "dir/a")
     put(pair, "z/")
     listed, marker = [], ""
     while marker is not None:
-        answer = await pair.through("GET", f"/b?delimiter=/&max-keys=1&marker={marker}")
-        listed += [*found(answer, "Key"), *found(answer, "Prefix")[1:]]
-        marker = next(iter(found(answer, "NextMarker")), None)
+        response = await pair.through("GET", f"/b?delimiter=/&max-keys=1&marker={marker}")
+        listed += [*found(response, "Key"), *found(response, "Prefix")[1:]]
+        marker = next(iter(found(response, "NextMarker")), None)
     assert listed == ["dir/", "k", "z/"]
 
 
@@ -999,7 +1008,7 @@ async def begin(pair: Any, *keys: str) -> list[str]:
     Begin uploads at the store itself; return their ids.
     """
     begun = [await pair.straight("POST", f"/b/{quote(key)}?uploads", signed="uploads") for key in keys]
-    return [found(answer, "UploadId")[0] for answer in begun]
+    return [found(response, "UploadId")[0] for response in begun]
 
 
 async def faults_on_short_keys_straight(pair: Any) -> None:
@@ -1007,22 +1016,22 @@ async def faults_on_short_keys_straight(pair: Any) -> None:
     The pattern finds ``ab``, which is shorter.
     """
     put(pair, "ab")
-    answers = [await pair.straight("GET", "/b?prefix=a%25%25b&delimiter=/")]
+    responses = [await pair.straight("GET", "/b?prefix=a%25%25b&delimiter=/")]
     assert found(await pair.straight("GET", "/b?prefix=a%25%25b"), "Key") == ["ab"]
     if lists_uploads(pair):
         await begin(pair, "ab")
-        answers.append(await pair.straight("GET", "/b?uploads&prefix=a%25%25b&delimiter=/", signed="uploads"))
-    for answer in answers:
-        assert found(answer, "IsTruncated") == []
-        assert answer.body.startswith(b"<ExceptionResponse") or answer.status in {400, 500}
+        responses.append(await pair.straight("GET", "/b?uploads&prefix=a%25%25b&delimiter=/", signed="uploads"))
+    for response in responses:
+        assert found(response, "IsTruncated") == []
+        assert response.body.startswith(b"<ExceptionResponse") or response.status in {400, 500}
 
 
 async def faults_on_short_keys_through(pair: Any) -> None:
     for key in ("ab", "a%%b/c"):
         put(pair, key)
     for query in ("prefix=a%25%25b&delimiter=/", "list-type=2&prefix=a%25%25b&delimiter=/"):
-        answer = await pair.through("GET", f"/b?{query}")
-        assert (answer.status, found(answer, "Key"), found(answer, "Prefix")[1:]) == (200, [], ["a%%b/"])
+        response = await pair.through("GET", f"/b?{query}")
+        assert (response.status, found(response, "Key"), found(response, "Prefix")[1:]) == (200, [], ["a%%b/"])
     if lists_uploads(pair):
         await is_refused(pair, (501, "NotImplemented"), "GET", "/b?uploads&prefix=a%25%25b&delimiter=/")
 
@@ -1031,7 +1040,7 @@ async def refuses_long_pages_straight(pair: Any) -> None:
     (upload,) = await begin(pair, "k")
     uploads = await pair.straight("GET", "/b?uploads&max-uploads=1001", signed="uploads")
     parts = await pair.straight("GET", f"/b/k?uploadId={upload}&max-parts=1001", signed=f"uploadId={upload}")
-    assert [(answer.status, code(answer)) for answer in (uploads, parts)] == [(400, "InvalidArgument")] * 2
+    assert [(response.status, code(response)) for response in (uploads, parts)] == [(400, "InvalidArgument")] * 2
 
 
 async def refuses_long_pages_through(pair: Any) -> None:
@@ -1048,8 +1057,8 @@ async def truncates_empty_pages_straight(pair: Any) -> None:
     await pair.straight("PUT", f"/b/k?{query}", BODY, signed=query)
     uploads = await pair.straight("GET", "/b?uploads&max-uploads=0", signed="uploads")
     parts = await pair.straight("GET", f"/b/k?uploadId={upload}&max-parts=0", signed=f"uploadId={upload}")
-    for answer, name in ((uploads, "Upload"), (parts, "Part")):
-        assert (found(answer, "IsTruncated"), found(answer, name)) == (["true"], [])
+    for response, name in ((uploads, "Upload"), (parts, "Part")):
+        assert (found(response, "IsTruncated"), found(response, name)) == (["true"], [])
     assert found(uploads, "NextKeyMarker") == [""]
 
 
@@ -1061,8 +1070,8 @@ async def truncates_empty_pages_through(pair: Any) -> None:
     query = f"partNumber=1&uploadId={upload}"
     await pair.straight("PUT", f"/b/k?{query}", BODY, signed=query)
     for target in ("/b?uploads&max-uploads=0", f"/b/k?uploadId={upload}&max-parts=0"):
-        answer = await pair.through("GET", target)
-        assert (answer.status, found(answer, "IsTruncated")) == (200, ["false"])
+        response = await pair.through("GET", target)
+        assert (response.status, found(response, "IsTruncated")) == (200, ["false"])
     for target in ("/b?uploads&max-uploads=0&encoding-type=url", "/b?uploads&max-uploads=1"):
         assert found(await pair.through("GET", target), "IsTruncated") == ["false"]
 
@@ -1072,11 +1081,11 @@ FOLDED = ["a", "dir/", "e", "z z/", "\u00fc"]
 
 async def loses_upload_markers_straight(pair: Any) -> None:
     await begin(pair, "a", "dir/1", "dir/2", "e")
-    answers = [
+    responses = [
         await pair.straight("GET", f"/b?uploads&delimiter=/&max-uploads={size}", signed="uploads") for size in (1, 2)
     ]
-    assert [found(answer, "NextKeyMarker") for answer in answers] == [["a"], [""]]
-    assert [found(answer, "IsTruncated") for answer in answers] == [["true"], ["true"]]
+    assert [found(response, "NextKeyMarker") for response in responses] == [["a"], [""]]
+    assert [found(response, "IsTruncated") for response in responses] == [["true"], ["true"]]
 
 
 async def loses_upload_markers_through(pair: Any) -> None:
@@ -1143,26 +1152,26 @@ async def writes_as_woodstox_through(pair: Any) -> None:
     for key in ("a\x01b", "\ufffe"):
         await is_refused(pair, (400, "InvalidArgument"), "PUT", f"/b/{quote(key)}")
     put(pair, "a\x01b", bucket="b2")
-    answer = await pair.through("GET", "/b2")
-    assert (answer.status, code(answer)) == (500, "InternalError")
+    response = await pair.through("GET", "/b2")
+    assert (response.status, code(response)) == (500, "InternalError")
     put(pair, "\ufffe", bucket="b3")
     put(pair, "k", bucket="b3")
-    answer = await pair.through("GET", "/b3")
-    assert (answer.status, b"<Key>k</Key>" in answer.body) == (200, True)
+    response = await pair.through("GET", "/b3")
+    assert (response.status, b"<Key>k</Key>" in response.body) == (200, True)
     assert list(map(unquote, names(await pair.through("GET", "/b3?encoding-type=url")))) == ["k", "\ufffe"]
 
 
-def names(answer: Answer) -> list[str]:
+def names(response: Response) -> list[str]:
     """
     Return the keys of a listing, as a parser reads them.
     """
-    return [element.text or "" for element in ElementTree.fromstring(answer.body).iter(f"{{{S3}}}Key")]
+    return [element.text or "" for element in ElementTree.fromstring(response.body).iter(f"{{{S3}}}Key")]
 
 
 async def lacks_upload_lists_straight(pair: Any) -> None:
     for path, signed in (("/b/k?uploadId=none", "uploadId=none"), ("/b?uploads", "uploads")):
-        answer = await pair.store.ask("GET", path, signed=signed)
-        assert (answer.status, code(answer)) == (501, "NotImplemented")
+        response = await pair.store.ask("GET", path, signed=signed)
+        assert (response.status, code(response)) == (501, "NotImplemented")
 
 
 async def lacks_upload_lists_through(pair: Any) -> None:
@@ -1196,12 +1205,12 @@ async def keeps_former_parts_through(pair: Any) -> None:
         signer = Signer()
         harness = Harness(profile=pair.harness.profile, signature="v2", endpoint=pair.harness.endpoint, multipart=kept)
 
-        async def ask(method: str, target: str, body: bytes = b"") -> Answer:
+        async def ask(method: str, target: str, body: bytes = b"") -> Response:
             payload = hashlib.sha256(body).hexdigest()
             unsigned = {"Content-Length": str(len(body))}
             head = signer.head(method, target, {}, payload=payload, unsigned=unsigned)[0]
-            answer: Answer = await harness.request(head, body, method=method)
-            return answer
+            response: Response = await harness.request(head, body, method=method)
+            return response
 
         query = f"uploadId={found(await ask('POST', '/b/parts?uploads'), 'UploadId')[0]}"
         part = await ask("PUT", f"/b/parts?partNumber=1&{query}", BODY)
@@ -1346,9 +1355,9 @@ async def delete(pair: Any, versions: Sequence[tuple[str, str]]) -> list[str]:
     """
     objects = [f"<Object><Key>{key}</Key><VersionId>{version}</VersionId></Object>" for key, version in versions]
     document = f"<Delete>{''.join(objects)}</Delete>".encode()
-    answer = await pair.through("POST", "/b?delete", document, **md5_header(document))
-    assert answer.status == 200
-    return found(answer, "Code")
+    response = await pair.through("POST", "/b?delete", document, **md5_header(document))
+    assert response.status == 200
+    return found(response, "Code")
 
 
 async def empty(pair: Any, size: int) -> None:
@@ -1369,15 +1378,15 @@ async def empty(pair: Any, size: int) -> None:
 
 
 async def refuses_absent_versions_straight(pair: Any) -> None:
-    answer = await pair.straight("DELETE", "/b/k?versionId=none", signed="versionId=none")
-    assert (answer.status, pair.stored()) == (404, BODY)
+    response = await pair.straight("DELETE", "/b/k?versionId=none", signed="versionId=none")
+    assert (response.status, pair.stored()) == (404, BODY)
 
 
 async def refuses_absent_versions_through(pair: Any) -> None:
     await pair.through("PUT", "/b?versioning", VERSIONING)
     for target in ("/b/k?versionId=none", "/b/none?versionId=null"):
-        answer = await pair.through("DELETE", target)
-        assert (answer.status, answer.body) == (204, b"")
+        response = await pair.through("DELETE", target)
+        assert (response.status, response.body) == (204, b"")
     assert pair.stored() == BODY
     missing = await pair.through("DELETE", "/none/k?versionId=none")
     assert (missing.status, code(missing)) == (404, "NoSuchBucket")
@@ -1387,9 +1396,9 @@ SUSPENDED = VERSIONING.replace(b"Enabled", b"Suspended")
 
 
 async def ignores_first_suspension_straight(pair: Any) -> None:
-    answer = await pair.straight("PUT", "/b?versioning", SUSPENDED, signed="versioning")
+    response = await pair.straight("PUT", "/b?versioning", SUSPENDED, signed="versioning")
     status = await pair.straight("GET", "/b?versioning", signed="versioning")
-    assert (answer.status, found(status, "Status")) == (200, [])
+    assert (response.status, found(status, "Status")) == (200, [])
 
 
 async def ignores_first_suspension_through(pair: Any) -> None:
@@ -1560,7 +1569,7 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "three_error_forms": (three_error_forms_straight, three_error_forms_through),
     "head_documents": (head_documents_straight, head_documents_through),
     "bare_heads": (bare_heads_straight, bare_heads_through),
-    "fault_answers": (fault_answers_straight, fault_answers_through),
+    "fault_responses": (fault_responses_straight, fault_responses_through),
     "closes_after_heads": (closes_after_heads_straight, closes_after_heads_through),
     "unknown_is_405": (unknown_is_405_straight, unknown_is_405_through),
     "lacks_upload_lists": (lacks_upload_lists_straight, lacks_upload_lists_through),

@@ -45,7 +45,7 @@ from s3proxy.s3.limits import MIB
 from s3proxy.s3.operation import COMPLETE_MULTIPART_UPLOAD, UPLOAD_PART_COPY
 from s3proxy.testing import MODES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
-from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.faulty_client import FaultyClient, Response
 from tests.support.harness import BACKEND_KEY, NOW, SERVER, Harness, turns, until
 from tests.support.legacy import KEY, SECRET, Running, code, found
 from tests.support.multipart import completion, joined
@@ -94,32 +94,32 @@ class Kept:
         payload = hashlib.sha256(body).hexdigest()
         return signer.head(method, target, signed, payload=payload, unsigned=unsigned)[0], body
 
-    async def ask(self, method: str, target: str, body: bytes = b"", **headers: Any) -> Answer:
+    async def ask(self, method: str, target: str, body: bytes = b"", **headers: Any) -> Response:
         """
         Send a request on a new connection.
         """
-        answer: Answer = await self.harness.request(*self.request(method, target, body, **headers), method=method)
-        assert answer is not None, f"{method} {target} got no answer"
-        return answer
+        response: Response = await self.harness.request(*self.request(method, target, body, **headers), method=method)
+        assert response is not None, f"{method} {target} got no response"
+        return response
 
     async def begin(self, target: str = "/b/k", **headers: Any) -> str:
         """
         Begin an upload; return its id.
         """
-        answer = await self.ask("POST", f"{target}?uploads", **headers)
-        assert answer.status == 200, answer.body
-        (upload_id,) = found(answer, "UploadId")
+        response = await self.ask("POST", f"{target}?uploads", **headers)
+        assert response.status == 200, response.body
+        (upload_id,) = found(response, "UploadId")
         return upload_id
 
     async def put_part(self, upload_id: str, number: int, content: bytes, target: str = "/b/k", **headers: Any) -> str:
         """
         Send a part; return its ETag.
         """
-        answer = await self.ask("PUT", f"{target}?partNumber={number}&uploadId={upload_id}", content, **headers)
-        assert answer.status == 200, answer.body
-        return answer.header("etag") or ""
+        response = await self.ask("PUT", f"{target}?partNumber={number}&uploadId={upload_id}", content, **headers)
+        assert response.status == 200, response.body
+        return response.header("etag") or ""
 
-    async def complete(self, upload_id: str, etags: dict[int, str], target: str = "/b/k", **headers: Any) -> Answer:
+    async def complete(self, upload_id: str, etags: dict[int, str], target: str = "/b/k", **headers: Any) -> Response:
         """
         Complete an upload.
         """
@@ -265,7 +265,7 @@ async def test_each_payload_mode(tmp_path: Path, mode: str) -> None:
         upload_id = await kept.begin()
         target = f"/b/k?partNumber=1&uploadId={upload_id}"
         sent = signer.put(target, content, mode)
-        answer = await kept.harness.request(sent.head, sent.body, step=50_000, method="PUT")
+        response = await kept.harness.request(sent.head, sent.body, step=50_000, method="PUT")
         spoilt = signer.put(f"/b/k?partNumber=2&uploadId={upload_id}", content, mode)
         middle = len(spoilt.body) // 2
         body = spoilt.body[:middle] + bytes([spoilt.body[middle] ^ 1]) + spoilt.body[middle + 1 :]
@@ -275,7 +275,7 @@ async def test_each_payload_mode(tmp_path: Path, mode: str) -> None:
         size, count = kept.kept.usage()[0], len(kept.files)
         await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
 
-    assert (answer.status, answer.header("etag")) == (200, f'"{hashlib.md5(content).hexdigest()}"')
+    assert (response.status, response.header("etag")) == (200, f'"{hashlib.md5(content).hexdigest()}"')
     if mode == "UNSIGNED-PAYLOAD":
         assert refused.status == 200
     else:
@@ -301,7 +301,7 @@ async def test_checksums_and_digests(tmp_path: Path) -> None:
         listed = await kept.ask("GET", f"/b/k?uploadId={upload_id}")
         etag = stored.header("etag") or ""
 
-        async def complete(checksum: str, **headers: str) -> Answer:
+        async def complete(checksum: str, **headers: str) -> Response:
             part = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag>{checksum}</Part>"
             document = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
             return await kept.ask("POST", f"/b/k?uploadId={upload_id}", document, **headers)
@@ -432,11 +432,11 @@ async def test_other_places(tmp_path: Path) -> None:
             upload_id + "%00",
             upload_id.swapcase(),
         ]
-        answers = []
+        responses = []
         for target in ("/b/other", "/other/k", *[f"/b/k?uploadId={each}" for each in ids]):
             path, _, query = target.partition("?")
             query = query or f"uploadId={upload_id}"
-            answers += [
+            responses += [
                 await kept.ask("PUT", f"{path}?partNumber=1&{query}", b"y"),
                 await kept.ask("GET", f"{path}?{query}"),
                 await kept.ask("DELETE", f"{path}?{query}"),
@@ -447,7 +447,7 @@ async def test_other_places(tmp_path: Path) -> None:
         await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
         is_empty = kept.is_empty
 
-    assert {(answer.status, code(answer)) for answer in answers} == {(404, "NoSuchUpload")}
+    assert {(response.status, code(response)) for response in responses} == {(404, "NoSuchUpload")}
     assert (found(remaining, "ETag"), is_empty) == (
         [etag.replace('"', "&quot;")] if "&quot;" in remaining.body.decode() else [etag],
         True,
@@ -461,7 +461,7 @@ async def test_a_client_that_waits_for_100_continue(tmp_path: Path) -> None:
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
-        answers = []
+        responses = []
         for target, length in ((upload_id, "3"), ("x" * 43, "3"), (upload_id, str(300 * MIB))):
             head, _ = Signer(now=kept.harness.now).head(
                 "PUT",
@@ -474,9 +474,13 @@ async def test_a_client_that_waits_for_100_continue(tmp_path: Path) -> None:
             await client.until(lambda client=client: client.received)
             if length == "3" and target == upload_id:
                 client.send(b"abc")
-            answers.append(await client.answer("PUT"))
+            responses.append(await client.response("PUT"))
 
-    assert [(answer.status, bool(answer.interim)) for answer in answers] == [(200, True), (404, False), (503, False)]
+    assert [(response.status, bool(response.interim)) for response in responses] == [
+        (200, True),
+        (404, False),
+        (503, False),
+    ]
 
 
 @pytest.mark.parametrize("number", ["0", "10001", "%2B1", "01", "1e3", "1" + "0" * 30, "-1", "1%00", "x"])
@@ -487,10 +491,10 @@ async def test_part_numbers(tmp_path: Path, number: str) -> None:
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
-        answer = await kept.ask("PUT", f"/b/k?partNumber={number}&uploadId={upload_id}", b"x")
+        response = await kept.ask("PUT", f"/b/k?partNumber={number}&uploadId={upload_id}", b"x")
         files = kept.files
 
-    assert (answer.status, code(answer), files) == (400, "InvalidArgument", [])
+    assert (response.status, code(response), files) == (400, "InvalidArgument", [])
 
 
 @pytest_twisted.ensureDeferred
@@ -521,19 +525,19 @@ async def test_a_storage_that_says_nothing_of_the_bucket(tmp_path: Path, kind: s
     """
     A client that may write but not read can begin an upload.
     """
-    answers = {
+    responses = {
         "403": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\n<Error />",
         "garbage": b"<Error/>\r\n\r\n",
     }
     backend = FaultyBackend()
-    backend.on_request = lambda connection, request: connection.send(answers[kind])
+    backend.on_request = lambda connection, request: connection.send(responses[kind])
     async with recording(tmp_path, backend=backend) as kept:
         if kind == "nobody":
             await kept.harness.backend_port.stopListening()
-        answer = await kept.ask("POST", "/b/k?uploads")
+        response = await kept.ask("POST", "/b/k?uploads")
         count = kept.kept.usage()[1]
 
-    assert (answer.status, count) == ((503, 0) if kind == "nobody" else (200, 1))
+    assert (response.status, count) == ((503, 0) if kind == "nobody" else (200, 1))
 
 
 @pytest_twisted.ensureDeferred
@@ -552,7 +556,7 @@ async def test_nobody_who_is_anonymous(tmp_path: Path) -> None:
             f"GET /b/k?uploadId={upload_id}",
             "GET /b?uploads",
         ]
-        answers = [
+        responses = [
             await kept.harness.request(
                 f"{each} HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: 0\r\n\r\n".encode(),
                 method=each.split()[0],
@@ -561,7 +565,7 @@ async def test_nobody_who_is_anonymous(tmp_path: Path) -> None:
         ]
         count = kept.kept.usage()[1]
 
-    assert [code(answer) for answer in answers] == ["AccessDenied"] * 6
+    assert [code(response) for response in responses] == ["AccessDenied"] * 6
     assert count == 1
 
 
@@ -573,7 +577,7 @@ async def test_it_is_off(tmp_path: Path) -> None:
     harness = Harness(profile=WALRUS, signature="v2")
     signer = Signer()
     try:
-        answers = []
+        responses = []
         for method, target, headers in (
             ("POST", "/b/k?uploads", {}),
             ("PUT", "/b/k?partNumber=1&uploadId=u", {}),
@@ -584,12 +588,12 @@ async def test_it_is_off(tmp_path: Path) -> None:
             ("GET", "/b?uploads", {}),
         ):
             head, _ = signer.head(method, target, headers, unsigned={"Content-Length": "0"})
-            answers.append(await harness.request(head, method=method))
+            responses.append(await harness.request(head, method=method))
         asked = len(harness.backend.requests)
     finally:
         await harness.close()
 
-    assert [(answer.status, code(answer)) for answer in answers] == [(501, "NotImplemented")] * 7
+    assert [(response.status, code(response)) for response in responses] == [(501, "NotImplemented")] * 7
     assert asked == 0
 
 
@@ -693,12 +697,12 @@ async def test_a_body_that_is_cut(tmp_path: Path) -> None:
         client.send(head + content[:250_000])
         await until(lambda: bool(kept.files))
         client.transport.loseWriteConnection()
-        answer = await client.answer("PUT")
+        response = await client.response("PUT")
         parts = await kept.ask("GET", f"/b/k?uploadId={upload_id}")
         await until(lambda: not kept.files)
         size = kept.kept.usage()[0]
 
-    assert (answer.status, code(answer), found(parts, "PartNumber"), size) == (400, "IncompleteBody", [], 0)
+    assert (response.status, code(response), found(parts, "PartNumber"), size) == (400, "IncompleteBody", [], 0)
 
 
 @pytest_twisted.ensureDeferred
@@ -733,11 +737,11 @@ async def test_an_abort_during_a_part(tmp_path: Path) -> None:
         await until(lambda: bool(kept.files))
         aborted = await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
         client.send(content[100_000:])
-        answer = await client.answer("PUT")
+        response = await client.response("PUT")
         kept.kept.sweep()
         is_empty = kept.is_empty
 
-    assert (aborted.status, answer.status, code(answer), is_empty) == (204, 404, "NoSuchUpload", True)
+    assert (aborted.status, response.status, code(response), is_empty) == (204, 404, "NoSuchUpload", True)
 
 
 @pytest.mark.parametrize("size", [100, 500_000])
@@ -771,7 +775,7 @@ async def test_a_database_that_breaks(tmp_path: Path) -> None:
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
         kept.kept._database._connection.execute("DROP TABLE uploads")
-        answers = [
+        responses = [
             await kept.ask("POST", "/b/k?uploads"),
             await kept.ask("PUT", f"/b/k?partNumber=1&uploadId={upload_id}", b"x"),
             await kept.ask("PUT", f"/b/k?partNumber=1&uploadId={upload_id}", x_amz_copy_source="/b/k"),
@@ -783,7 +787,7 @@ async def test_a_database_that_breaks(tmp_path: Path) -> None:
 
     # s3proxy requests the source of the copy first, and it does not exist.
     expected = [(503, "ServiceUnavailable")] * 2 + [(404, "NoSuchKey")] + [(503, "ServiceUnavailable")] * 4
-    assert [(answer.status, code(answer)) for answer in answers] == expected
+    assert [(response.status, code(response)) for response in responses] == expected
 
 
 @pytest_twisted.ensureDeferred
@@ -800,10 +804,10 @@ async def test_a_part_without_a_length(tmp_path: Path) -> None:
             payload="UNSIGNED-PAYLOAD",
             unsigned={"Transfer-Encoding": "chunked"},
         )
-        answer = await kept.harness.request(head, b"1\r\nx\r\n0\r\n\r\n", method="PUT")
+        response = await kept.harness.request(head, b"1\r\nx\r\n0\r\n\r\n", method="PUT")
         files = kept.files
 
-    assert (answer.status, code(answer), files) == (411, "MissingContentLength", [])
+    assert (response.status, code(response), files) == (411, "MissingContentLength", [])
 
 
 @pytest_twisted.ensureDeferred
@@ -833,14 +837,14 @@ async def test_no_credential_is_kept(tmp_path: Path) -> None:
     async with keeping(tmp_path) as kept:
         kept.harness.now = NOW
         signer = Signer(item["access_key"], item["secret_key"], NOW)
-        answer = await kept.ask(
+        response = await kept.ask(
             "POST", "/b/k?uploads", signer=signer, x_amz_security_token=item["session_token"], x_amz_meta_a="b"
         )
         database = sqlite3.connect(kept.directory / "uploads.sqlite")
         rows = database.execute("SELECT headers FROM uploads").fetchall()
         database.close()
 
-    assert answer.status == 200, answer.body
+    assert response.status == 200, response.body
     assert [json.loads(headers) for (headers,) in rows] == [[["x-amz-meta-a", "b"]]]
 
 
@@ -882,7 +886,7 @@ async def test_a_part_from_an_object(tmp_path: Path) -> None:
         await kept.ask("PUT", "/b/a%20source", content)
         upload_id = await kept.begin()
 
-        async def copy(number: int, source: str = "/b/a%20source", **headers: str) -> Answer:
+        async def copy(number: int, source: str = "/b/a%20source", **headers: str) -> Response:
             target = f"/b/k?partNumber={number}&uploadId={upload_id}"
             return await kept.ask("PUT", target, x_amz_copy_source=source, **headers)
 
@@ -938,7 +942,7 @@ def source(status: str, body: bytes, *headers: str) -> bytes:
     return f"HTTP/1.1 {status}\r\n{lines}{length}\r\n".encode() + body
 
 
-def has_source(answer: bytes, *headers: str) -> FaultyBackend:
+def has_source(response: bytes, *headers: str) -> FaultyBackend:
     """
     A backend that responds to GET with this response.
     """
@@ -946,7 +950,7 @@ def has_source(answer: bytes, *headers: str) -> FaultyBackend:
 
     def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
         if request.head.method == b"GET":
-            connection.send(answer)
+            connection.send(response)
         else:
             connection.send(source("200 OK", SOURCE, *headers).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
 
@@ -958,7 +962,7 @@ _VERSION = "x-amz-version-id: v"
 
 
 @pytest.mark.parametrize(
-    ("answer", "wanted", "headers", "expected"),
+    ("response", "wanted", "headers", "expected"),
     [
         (source("200 OK", SOURCE), "10-19", (), SOURCE[10:20]),
         (source("200 OK", SOURCE, _VERSION), "10-19", (_VERSION,), SOURCE[10:20]),
@@ -988,12 +992,12 @@ _VERSION = "x-amz-version-id: v"
 )
 @pytest_twisted.ensureDeferred
 async def test_a_source_that_is_answered_otherwise(
-    tmp_path: Path, answer: bytes, wanted: str, headers: tuple[str, ...], expected: bytes | str
+    tmp_path: Path, response: bytes, wanted: str, headers: tuple[str, ...], expected: bytes | str
 ) -> None:
     """
     The part is what the client asked for, whether the backend sends the whole object or a range; or it is refused.
     """
-    async with recording(tmp_path, backend=has_source(answer, *headers)) as kept:
+    async with recording(tmp_path, backend=has_source(response, *headers)) as kept:
         upload_id = await kept.begin()
         ranged = {"x_amz_copy_source_range": f"bytes={wanted}"} if wanted else {}
         target = f"/b/k?partNumber=1&uploadId={upload_id}"
@@ -1038,14 +1042,14 @@ async def test_a_range_that_comes_with_status_200(
 # Completion, and backends that fail
 
 
-def puts(*answers: bytes, socket_buffer: int = 0) -> FaultyBackend:
+def puts(*responses: bytes, socket_buffer: int = 0) -> FaultyBackend:
     """
     A backend that sends each PUT the next response, and resets the connection if the response is empty.
     """
     backend = FaultyBackend(socket_buffer=socket_buffer)
-    left = list(answers)
+    left = list(responses)
 
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, request: ReceivedRequest) -> None:
         if request.head.method != b"PUT":
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         elif following := left.pop(0):
@@ -1053,7 +1057,7 @@ def puts(*answers: bytes, socket_buffer: int = 0) -> FaultyBackend:
         else:
             connection.reset()
 
-    backend.on_request = answer
+    backend.on_request = respond
     return backend
 
 
@@ -1063,13 +1067,13 @@ def holds_puts() -> tuple[FaultyBackend, list[FaultyConnection]]:
     """
     held: list[FaultyConnection] = []
     backend = puts()
-    answer = backend.on_request
+    response = backend.on_request
 
     def hold(connection: FaultyConnection, request: ReceivedRequest) -> None:
         if request.head.method == b"PUT":
             held.append(connection)
         else:
-            answer(connection, request)
+            response(connection, request)
 
     backend.on_request = hold
     return backend, held
@@ -1101,7 +1105,7 @@ REFUSES = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nContent-Type: applic
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         (REFUSES, (403, ["AccessDenied"])),
         (b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", (500, ["InternalError"])),
@@ -1133,12 +1137,12 @@ REFUSES = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nContent-Type: applic
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_storage_that_does_not_take_it(tmp_path: Path, answer: bytes, expected: tuple[int, str]) -> None:
+async def test_a_storage_that_does_not_take_it(tmp_path: Path, response: bytes, expected: tuple[int, str]) -> None:
     """
     The client reads the reason, and the upload remains: the next CompleteMultipartUpload succeeds.
     """
     content = STORED
-    async with recording(tmp_path, backend=puts(answer, kept_as(content))) as kept:
+    async with recording(tmp_path, backend=puts(response, kept_as(content))) as kept:
         upload_id = await kept.begin()
         etag = await kept.put_part(upload_id, 1, content)
         refused = await kept.complete(upload_id, {1: etag})
@@ -1237,9 +1241,9 @@ async def test_a_beginning_that_names_another_object(tmp_path: Path, carrier: st
         else:
             url = presigned(signer, "POST", "/b/k?uploads=", {**_IGNORED, "x-amz-meta-a": "b"})
             head = f"POST {url} HTTP/1.1\r\nHost: {signer.host}\r\nContent-Length: 0\r\n\r\n"
-            answer = await kept.harness.request(head.encode(), method="POST")
-            assert answer.status == 200, answer.body
-            (upload_id,) = found(answer, "UploadId")
+            response = await kept.harness.request(head.encode(), method="POST")
+            assert response.status == 200, response.body
+            (upload_id,) = found(response, "UploadId")
         etag = await kept.put_part(upload_id, 1, content, target)
         done = await kept.complete(upload_id, {1: etag}, target)
         sent = [request for request in kept.harness.backend.requests if request.head.method == b"PUT"]
@@ -1310,7 +1314,7 @@ async def test_a_storage_that_takes_long(tmp_path: Path, is_kept: bool) -> None:
             await turns(3)
         waiting = bytes(client.received)
         held[0].send(kept_as(content) if is_kept else REFUSES)
-        answered = await client.answer("POST")
+        answered = await client.response("POST")
         await until(lambda: kept.is_empty is is_kept)
         count = len(kept.files)
         await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
@@ -1368,7 +1372,7 @@ async def test_an_error_that_comes_late(tmp_path: Path, status: str, document: b
         etag = await kept.put_part(upload_id, 1, content)
         client = await in_white_space(kept, clock, held, upload_id, etag)
         held[0].send(f"HTTP/1.1 {status}\r\nContent-Length: {len(document)}\r\n\r\n".encode() + document)
-        answered = await client.answer("POST")
+        answered = await client.response("POST")
         await until(lambda: not kept.kept._process.completing)
 
     assert (answered.status, code(answered)) == (200, expected)
@@ -1397,7 +1401,7 @@ async def test_a_client_that_leaves_while_a_late_error_is_read(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected", "aborted"),
+    ("response", "expected", "aborted"),
     [
         (b"HTTP/1.1 2", "InternalError", {"backend_lost": 1}),
         (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 99\r\n\r\n<Error>", "AccessDenied", {}),
@@ -1406,7 +1410,7 @@ async def test_a_client_that_leaves_while_a_late_error_is_read(tmp_path: Path) -
 )
 @pytest_twisted.ensureDeferred
 async def test_a_storage_that_is_lost_in_white_space(
-    tmp_path: Path, answer: bytes, expected: str, aborted: dict[str, int]
+    tmp_path: Path, response: bytes, expected: str, aborted: dict[str, int]
 ) -> None:
     """
     The client reads an error, and does not wait. It can complete the upload again. The logs say what happened.
@@ -1418,9 +1422,9 @@ async def test_a_storage_that_is_lost_in_white_space(
         upload_id = await kept.begin()
         etag = await kept.put_part(upload_id, 1, content)
         client = await in_white_space(kept, clock, held, upload_id, etag)
-        held[0].send(answer)
+        held[0].send(response)
         held[0].end()
-        answered = await client.answer("POST")
+        answered = await client.response("POST")
         await until(lambda: kept.harness.proxy.running_count == 0)
         count = len(kept.files)
         await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
@@ -1441,7 +1445,7 @@ def is_waiting(clock: Clock) -> bool:
 
 async def copied_slowly(
     kept: Kept, clock: Clock, held: list[FaultyConnection], finish: Callable[[FaultyConnection], None]
-) -> tuple[bytes, bytes, Answer, str]:
+) -> tuple[bytes, bytes, Response, str]:
     """
     Copy a part from an object of 1,000 bytes. The backend sends half of it, and then ``finish`` acts on its connection.
 
@@ -1461,7 +1465,7 @@ async def copied_slowly(
         await turns(3)
     waiting = bytes(client.received)
     finish(held[0])
-    answered = await client.answer("PUT")
+    answered = await client.response("PUT")
     await until(lambda: kept.harness.proxy.running_count == 0)
     return early, waiting, answered, upload_id
 
@@ -1473,7 +1477,7 @@ def holds_source(length: int = 1000) -> tuple[FaultyBackend, list[FaultyConnecti
     held: list[FaultyConnection] = []
     backend = puts()
 
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, request: ReceivedRequest) -> None:
         head = b'HTTP/1.1 200 OK\r\nETag: "x"\r\nLast-Modified: Sun, 01 Mar 2026 11:00:00 GMT\r\n'
         is_source = request.head.raw_target.endswith(b"/source")
         connection.send(head + b"Content-Length: %d\r\n\r\n" % (length if is_source else 0))
@@ -1481,7 +1485,7 @@ def holds_source(length: int = 1000) -> tuple[FaultyBackend, list[FaultyConnecti
             connection.send(b"x" * 500)
             held.append(connection)
 
-    backend.on_request = answer
+    backend.on_request = respond
     return backend, held
 
 
@@ -1608,11 +1612,11 @@ async def test_two_that_complete_at_once(tmp_path: Path) -> None:
         aborted = await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
         part = await kept.ask("PUT", f"/b/k?uploadId={upload_id}&partNumber=1", b"x")
         held[0].send(kept_as(content))
-        answers = [await client.answer("POST") for client in clients]
+        responses = [await client.response("POST") for client in clients]
         is_empty = kept.is_empty
 
     assert [(each.status, code(each)) for each in (aborted, part)] == [(409, "OperationAborted")] * 2
-    assert [found(each, "ETag") for each in answers] == [[f'"{joined(content)}"']] * 2
+    assert [found(each, "ETag") for each in responses] == [[f'"{joined(content)}"']] * 2
     assert (len(held), is_empty) == (1, True)
 
 
@@ -1802,11 +1806,11 @@ async def test_a_list_is_counted_until_its_client_has_taken_it(tmp_path: Path) -
             counted.append(budgets.used["memory"])
         for client in clients:
             client.transport.resumeProducing()
-        answers = [await client.answer("GET") for client in clients]
+        responses = [await client.response("GET") for client in clients]
         await until(lambda: not budgets.used["memory"])
 
-    sizes = {len(answer.body) for answer in answers if answer is not None}
+    sizes = {len(response.body) for response in responses if response is not None}
     assert sizes == {counted[0]}
     assert counted == [counted[0]] * 3
     assert counted[0] > 150_000
-    assert [answer.status for answer in answers if answer is not None] == [200] * 3
+    assert [response.status for response in responses if response is not None] == [200] * 3

@@ -100,8 +100,8 @@ class Keeper(Daemon):
         """
         Send a request; return status and body.
         """
-        answer = await self.ask(self.signed(method, target, body, mode))
-        head, _, content = answer.partition(b"\r\n\r\n")
+        response = await self.ask(self.signed(method, target, body, mode))
+        head, _, content = response.partition(b"\r\n\r\n")
         return int(head.split(b" ")[1]), head + b"\n" + content
 
     def signed(self, method: str, target: str, body: bytes, mode: str = HASH) -> bytes:
@@ -129,9 +129,9 @@ class Keeper(Daemon):
 
     async def begin(self, number: int) -> Upload:
         key = f"k{number}"
-        status, answer = await self.request("POST", f"/b/{key}?uploads")
-        assert status == 200, answer
-        found = re.search(rb"<UploadId>([^<]*)<", answer)
+        status, response = await self.request("POST", f"/b/{key}?uploads")
+        assert status == 200, response
+        found = re.search(rb"<UploadId>([^<]*)<", response)
         assert found is not None
         return Upload(key, found[1].decode())
 
@@ -144,20 +144,20 @@ class Keeper(Daemon):
             await self.cut(self.signed("PUT", target, content, mode))
             upload.parts.setdefault(number, [b"\0none"]).append(content)
         else:
-            status, answer = await self.request("PUT", target, content, mode)
-            assert status == 200, answer
-            assert hashlib.md5(content).hexdigest().encode() in answer
+            status, response = await self.request("PUT", target, content, mode)
+            assert status == 200, response
+            assert hashlib.md5(content).hexdigest().encode() in response
             upload.parts[number] = [content]
 
     async def check(self, upload: Upload) -> None:
         """
         Check that everything that got a response exists, and find out what became of the other requests.
         """
-        status, answer = await self.request("GET", f"/b/{upload.key}?uploadId={upload.upload_id}")
-        assert status == 200, answer
+        status, response = await self.request("GET", f"/b/{upload.key}?uploadId={upload.upload_id}")
+        assert status == 200, response
         listed = {
             int(number): etag.decode()
-            for number, etag in re.findall(rb'<PartNumber>(\d+)<.*?<ETag>"([0-9a-f]{32})"<', answer)
+            for number, etag in re.findall(rb'<PartNumber>(\d+)<.*?<ETag>"([0-9a-f]{32})"<', response)
         }
         for number, contents in [*upload.parts.items()]:
             known = {hashlib.md5(content).hexdigest(): content for content in contents if content != b"\0none"}
@@ -179,17 +179,17 @@ class Keeper(Daemon):
         target = f"/b/{upload.key}?uploadId={upload.upload_id}"
         if is_cut:
             await self.cut(self.signed("POST", target, document))
-        status, answer = await self.request("POST", target, document)
-        assert status == 200, answer
-        assert joined(*upload.wanted.values()).encode() in answer
+        status, response = await self.request("POST", target, document)
+        assert status == 200, response
+        assert joined(*upload.wanted.values()).encode() in response
         assert self.objects[upload.key] == b"".join(upload.wanted.values())
 
     async def abort(self, upload: Upload, *, is_cut: bool) -> None:
         target = f"/b/{upload.key}?uploadId={upload.upload_id}"
         if is_cut:
             await self.cut(self.signed("DELETE", target, b""))
-        status, answer = await self.request("DELETE", target)
-        assert status in ({204, 404} if is_cut else {204}), answer
+        status, response = await self.request("DELETE", target)
+        assert status in ({204, 404} if is_cut else {204}), response
         assert upload.key not in self.objects
 
     def left(self) -> tuple[list[str], tuple[int, int]]:
@@ -366,11 +366,11 @@ async def test_without_a_directory(open_path: Path, workers: int) -> None:
     environment = without_state(XDG_STATE_HOME="/root/state", HOME="/root")
     with running(as_nobody(daemon.configuration), open_path, environment) as process:
         await until_listening(daemon.port, process)
-        answer = await ask_for_parts(daemon)
+        response = await ask_for_parts(daemon)
         await until(lambda: "server.multipart_directory is required: /var/lib/s3proxy/multipart:" in daemon.output())
     await daemon.close()
 
-    assert answer.startswith(b"HTTP/1.1 501")
+    assert response.startswith(b"HTTP/1.1 501")
     assert not Path("/root/state").exists()
 
 
@@ -393,10 +393,10 @@ async def test_the_directory_belongs_to_the_user_that_twistd_changes_to(
     directory = state / "named" if named else state / "s3proxy" / "multipart"
     with running(as_nobody(daemon.configuration), open_path, environment) as process:
         await until_listening(daemon.port, process)
-        answer = await ask_for_parts(daemon)
+        response = await ask_for_parts(daemon)
     await daemon.close()
 
-    assert answer.startswith(b"HTTP/1.1 404"), daemon.output()
+    assert response.startswith(b"HTTP/1.1 404"), daemon.output()
     found = directory.stat()
     assert (found.st_uid, found.st_mode & 0o777) == (NOBODY.pw_uid, 0o700)
     assert {path.stat().st_uid for path in directory.rglob("*")} == {NOBODY.pw_uid}

@@ -40,7 +40,7 @@ TOLERATED = {
     "source checked": "A HEAD asks for a copy's source: the backend misreads conditions on it, or cuts a large one.",
     "versions known": "Walrus 3.4 is asked for a key's versions before a copy to it, and before one is deleted.",
     "first part": "partNumber=1 of a read is cut where the backend does not know the parts of an object.",
-    "answered here": "response-* is cut where the profile sets the answer's headers itself.",
+    "answered here": "response-* is cut where the profile sets the response's headers itself.",
     "written copy source": "# in a copy source is %23, since some backends read a URL there, and + is %20, as for S3.",
     "kept here": "A multipart upload is kept until it is complete: the storage hears of its bucket and of the object.",
     "of a beginning": "A header that S3 has not for CreateMultipartUpload is none of the object's: it is ignored.",
@@ -58,13 +58,13 @@ TOLERATED = {
     "encoded here": "Names of a list are encoded here where the backend would not do it, or not say so.",
     "readable coding": "Accept-Encoding asks for what can be decoded here alone: an error must be judged.",
     "exact range": "Range and conditions are judged here, and Range is written anew, after an object was measured.",
-    "ignored range": "Ceph and Swift refuse a Range that S3 ignores, or answer a part of it. It is not sent.",
+    "ignored range": "Ceph and Swift refuse a Range that S3 ignores, or response a part of it. It is not sent.",
     "joined": "Several lines of a header may become one, joined with a comma, as the signature counts them.",
     "checksum": "x-amz-checksum-* may be dropped once verified, and may come from the client's trailer.",
     "integrity": "Content-MD5 is made for a document which was held: the backend asks for it.",
     "authentication": "Parameters of authentication end here: the query's signature was the client's.",
     "unsigned parameter": "A read under Signature V2 loses the parameters which no signature covers.",
-    "ignored parameter": "S3 ignores what chooses a part of another operation's answer; of reads, no sub-resource.",
+    "ignored parameter": "S3 ignores what chooses a part of another operation's response; of reads, no sub-resource.",
     "foreign parameter": "A read loses parameters which its operation has not: S3 ignores them, others may not.",
     "signed into the query": "SDKs sign headers into a presigned query. S3 ignores all but x-amz-* there.",
     "ambiguous name": "A name with an underscore is another header to a backend behind CGI. It is not sent.",
@@ -243,7 +243,7 @@ class Facts:
     service_path: bytes = b""
     escapes_plus: bool = False
     mends_reads: bool = False
-    overrides_answers: bool = False
+    overrides_responses: bool = False
     lists_v1: bool = False
     deletes_one_by_one: bool = False
     forwarded: str = "none"
@@ -1068,7 +1068,7 @@ def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str, oper
         return tolerate("encoded here")
     if client.carrier == "preflight":
         return tolerate("unsigned client")
-    if facts.overrides_answers and name in _OVERRIDES and is_read:
+    if facts.overrides_responses and name in _OVERRIDES and is_read:
         return tolerate("answered here")
     if difference == "checked":
         return True

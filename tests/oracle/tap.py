@@ -338,8 +338,8 @@ def _patch_request(module: ModuleType) -> None:
         if client is not None and status >= 500 and client.has_passed and client.facts.taken:
             # A request that failed may be sent again.
             client.facts.taken.discard(client.signature)
-        answer: bytes = make_head(self, status, *arguments, **named)
-        return answer
+        response: bytes = make_head(self, status, *arguments, **named)
+        return response
 
     @functools.wraps(moved)
     def tapped_moved(self: Any, size: int) -> None:
@@ -449,7 +449,7 @@ def _facts(backend: Any, settings: Any) -> Facts:
         profile.service_path,
         profile.escapes_plus,
         profile.mends_reads,
-        profile.overrides_answers,
+        profile.overrides_responses,
         profile.lists_v1,
         profile.deletes_one_by_one,
         backend.forwarded,

@@ -298,14 +298,14 @@ def test_nothing_leaves_for_a_refused_request(status: int) -> None:
 # Every kind of request is seen, and judged by all rules
 
 
-def answer_hello(connection: FaultyConnection, request: ReceivedRequest) -> None:
+def respond_hello(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
     Respond with 200, and with a length also to HEAD.
     """
     connection.send(HELLO + (b"hello" if request.head.method != b"HEAD" else b""))
 
 
-def answer_forbidden(connection: FaultyConnection, request: ReceivedRequest) -> None:
+def respond_forbidden(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
     Respond with 403, as to a HEAD.
     """
@@ -347,13 +347,13 @@ async def test_every_kind_of_request_is_judged(data: bytes, count: int, options:
     """
     before = _seen()
     harness = Harness(is_tls=is_tls, **options)
-    harness.backend.on_request = answer_hello
+    harness.backend.on_request = respond_hello
     head, _, body = data.partition(b"\r\n\r\n")
 
-    answer = await harness.request(head + b"\r\n\r\n", body)
+    response = await harness.request(head + b"\r\n\r\n", body)
     await harness.close()
 
-    assert answer.status < 400
+    assert response.status < 400
     after = _seen()
     assert (after[0] - before[0], after[1] - before[1]) == (count, count)
 
@@ -379,7 +379,7 @@ async def test_a_request_for_the_reason_of_a_403_is_judged() -> None:
     """
     before = _seen()
     harness = Harness()
-    harness.backend.on_request = answer_forbidden
+    harness.backend.on_request = respond_forbidden
 
     await harness.request(signed("HEAD"))
     await harness.close()

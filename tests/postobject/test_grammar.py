@@ -10,7 +10,7 @@ import pytest
 
 from s3proxy.postobject.form import FieldsDecoder
 from s3proxy.postobject.policy import Condition, Policy
-from s3proxy.postobject.upload import form_answer
+from s3proxy.postobject.upload import form_response
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import AccessDenied, MaxPostPreDataLengthExceeded, S3Error
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
@@ -180,7 +180,9 @@ def test_where_a_browser_is_not_sent(redirect: bytes) -> None:
     """
     Only to an http or https URL without a line end: anything else is left out, and the file is stored.
     """
-    status, _, headers, _ = form_answer({b"success_action_redirect": redirect}, ADDRESS, b"http://s3.test/b/k", b'"e"')
+    status, _, headers, _ = form_response(
+        {b"success_action_redirect": redirect}, ADDRESS, b"http://s3.test/b/k", b'"e"'
+    )
 
     assert (status, headers) == (204, [(b"Location", b"http://s3.test/b/k")])
 
@@ -191,17 +193,17 @@ def test_where_a_browser_is_sent() -> None:
     """
     fields = {b"success_action_redirect": b"https://a.test/done?x=1"}
 
-    status, _, headers, _ = form_answer(fields, ADDRESS, b"http://s3.test/b/k", b'"e"')
+    status, _, headers, _ = form_response(fields, ADDRESS, b"http://s3.test/b/k", b'"e"')
 
     assert status == 303
     assert headers == [(b"Location", b"https://a.test/done?x=1&bucket=b&key=%3Ck%3E%26&etag=%22e%22")]
 
 
-def test_the_document_of_an_answer() -> None:
+def test_the_document_of_a_response() -> None:
     """
     A key remains text.
     """
-    status, _, _, document = form_answer({b"success_action_status": b"201"}, ADDRESS, b"http://s3.test/<b>", b'"e"')
+    status, _, _, document = form_response({b"success_action_status": b"201"}, ADDRESS, b"http://s3.test/<b>", b'"e"')
 
     root = ElementTree.fromstring(document)
 

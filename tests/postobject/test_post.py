@@ -22,7 +22,7 @@ from s3proxy.frontend.times import ClientTimes
 from s3proxy.postobject import upload as upload_module
 from s3proxy.postobject.policy import parse_policy
 from s3proxy.s3.date import parse_basic_iso
-from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.faulty_client import FaultyClient, Response
 from tests.support.forms import BUCKET, form_request, multipart, v2_fields, v4_fields
 from tests.support.harness import NOW, SERVER, Harness, data_set_credentials, load_vectors, turns, until
 from tests.support.posts import ANY_KEY, KINDS, SMALL, fields_of, upload
@@ -34,16 +34,16 @@ LARGE = bytes(range(251)) * 4000
 STREAMING = BodyLimits(streams_forms=True)
 
 
-async def post(request: SignedRequest, *, step: int = 0, **options: Any) -> tuple[Answer, Harness]:
+async def post(request: SignedRequest, *, step: int = 0, **options: Any) -> tuple[Response, Harness]:
     """
     Send a form; return the response, and the closed harness.
     """
     harness = Harness(**options)
-    answer = await harness.request(request.head, request.body, step=step)
+    response = await harness.request(request.head, request.body, step=step)
     await turns(3)
     await harness.close()
-    assert answer is not None
-    return answer, harness
+    assert response is not None
+    return response, harness
 
 
 @pytest.mark.parametrize("limits", [BodyLimits(), STREAMING], ids=["spool", "stream"])
@@ -54,11 +54,11 @@ async def test_a_file_is_stored(file: bytes, signature: str, limits: BodyLimits)
     """
     The backend gets a signed PUT with the file, its length and nothing of the form.
     """
-    answer, harness = await post(upload(file, acl="private"), signature=signature, body_limits=limits)
+    response, harness = await post(upload(file, acl="private"), signature=signature, body_limits=limits)
 
-    assert (answer.status, answer.header("ETag")) == (204, '"5d41402abc4b2a76b9719d911017c592"')
-    assert answer.header("Location") == f"http://s3.example.test/{BUCKET}/user/file.txt"
-    assert answer.header("Content-Length") is None
+    assert (response.status, response.header("ETag")) == (204, '"5d41402abc4b2a76b9719d911017c592"')
+    assert response.header("Location") == f"http://s3.example.test/{BUCKET}/user/file.txt"
+    assert response.header("Content-Length") is None
     (stored,) = harness.backend.requests
     assert (stored.head.method, stored.head.raw_target) == (b"PUT", b"/test-bucket/user/file.txt")
     assert (stored.size, stored.sha256) == (len(file), hashlib.sha256(file).hexdigest())
@@ -75,9 +75,9 @@ async def test_any_cutting(step: int) -> None:
     However the network splits a form, the same file is stored.
     """
     file = (SMALL + b"\r\n--") * 20
-    answer, harness = await post(upload(file, after=[("submit", "Upload")]), step=step)
+    response, harness = await post(upload(file, after=[("submit", "Upload")]), step=step)
 
-    assert answer.status == 204
+    assert response.status == 204
     assert harness.backend.requests[0].body == file
 
 
@@ -112,22 +112,22 @@ async def test_fields_become_headers() -> None:
 
 @pytest.mark.parametrize("status", ["200", "201", "204", "999"])
 @pytest_twisted.ensureDeferred
-async def test_the_answer_which_the_form_wants(status: str) -> None:
+async def test_the_response_which_the_form_wants(status: str) -> None:
     """
     200 without a document, 201 with one, 204 for anything else.
     """
-    answer, _ = await post(upload(SMALL, success_action_status=status, key="a & b"))
+    response, _ = await post(upload(SMALL, success_action_status=status, key="a & b"))
 
     location = f"http://s3.example.test/{BUCKET}/a%20%26%20b"
-    assert answer.header("Location") == location
-    assert answer.status == (int(status) if status != "999" else 204)
+    assert response.header("Location") == location
+    assert response.status == (int(status) if status != "999" else 204)
     if status == "201":
-        assert answer.header("Content-Type") == "application/xml"
-        found = {name: element(answer.body, name) for name in ("Location", "Bucket", "Key", "ETag")}
+        assert response.header("Content-Type") == "application/xml"
+        found = {name: element(response.body, name) for name in ("Location", "Bucket", "Key", "ETag")}
         etag = '"5d41402abc4b2a76b9719d911017c592"'
         assert found == {"Location": location, "Bucket": BUCKET, "Key": "a & b", "ETag": etag}
     else:
-        assert answer.body == b""
+        assert response.body == b""
 
 
 @pytest.mark.parametrize("name", ["success_action_redirect", "redirect"])
@@ -136,10 +136,10 @@ async def test_a_redirect_tells_what_was_stored(name: str) -> None:
     """
     Bucket, key and ETag follow the query of the field.
     """
-    answer, _ = await post(upload(SMALL, **{name: "https://example.test/done?lang=en#top"}))
+    response, _ = await post(upload(SMALL, **{name: "https://example.test/done?lang=en#top"}))
 
-    assert answer.status == 303
-    url = urlsplit(answer.header("Location") or "")
+    assert response.status == 303
+    url = urlsplit(response.header("Location") or "")
     assert (url.netloc, url.path, url.fragment) == ("example.test", "/done", "top")
     assert parse_qs(url.query) == {
         "lang": ["en"],
@@ -155,9 +155,9 @@ async def test_a_redirect_to_nowhere(url: str) -> None:
     """
     A value that is not an http(s) URL does not redirect: the browser gets the response without it.
     """
-    answer, _ = await post(upload(SMALL, success_action_redirect=url))
+    response, _ = await post(upload(SMALL, success_action_redirect=url))
 
-    assert answer.status == 204
+    assert response.status == 204
 
 
 @pytest.mark.parametrize("limits", [BodyLimits(), STREAMING], ids=["spool", "stream"])
@@ -168,13 +168,13 @@ async def test_a_field_after_the_file(size: int, limits: BodyLimits) -> None:
     It is ignored if the file is verified first. If the file's length was predicted, the form is refused.
     """
     file = bytes(size)
-    answer, harness = await post(upload(file, after=[("submit", "Upload")]), body_limits=limits)
+    response, harness = await post(upload(file, after=[("submit", "Upload")]), body_limits=limits)
 
     if limits is STREAMING:
-        assert (answer.status, element(answer.body, "Code")) == (400, "MalformedPOSTRequest")
+        assert (response.status, element(response.body, "Code")) == (400, "MalformedPOSTRequest")
         assert harness.backend.requests == []
     else:
-        assert answer.status == 204
+        assert response.status == 204
         assert harness.backend.requests[0].body == file
 
 
@@ -197,9 +197,9 @@ async def test_what_the_policy_does_not_allow(file: bytes, limits: BodyLimits) -
         (form_request(multipart(v4_fields([ANY_KEY], **fields), file)), 403, "AccessDenied"),
         (form_request(multipart(v2_fields([ANY_KEY], **fields), file)), 403, "AccessDenied"),
     ):
-        answer, harness = await post(request, body_limits=limits)
+        response, harness = await post(request, body_limits=limits)
 
-        assert (answer.status, element(answer.body, "Code")) == (status, code)
+        assert (response.status, element(response.body, "Code")) == (status, code)
         assert harness.backend.requests == []
 
 
@@ -210,9 +210,9 @@ async def test_what_holds_is_passed_on() -> None:
     """
     checksum = base64.b64encode(zlib.crc32(LARGE).to_bytes(4, "big")).decode()
     size_range = ["content-length-range", len(LARGE), str(len(LARGE))]
-    answer, harness = await post(upload(LARGE, size_range, **{"x-amz-checksum-crc32": checksum}))
+    response, harness = await post(upload(LARGE, size_range, **{"x-amz-checksum-crc32": checksum}))
 
-    assert answer.status == 204
+    assert response.status == 204
     assert harness.backend.requests[0].head.fields.value(b"x-amz-checksum-crc32") == checksum.encode()
 
 
@@ -221,10 +221,10 @@ async def test_the_disk_has_a_quota() -> None:
     """
     A file for which there is no room is refused with SlowDown, and its room is given back.
     """
-    answer, harness = await post(upload(LARGE), spool_quota=len(LARGE) - 1)
+    response, harness = await post(upload(LARGE), spool_quota=len(LARGE) - 1)
 
-    assert (answer.status, element(answer.body, "Code")) == (503, "SlowDown")
-    assert answer.header("Retry-After") == "1"
+    assert (response.status, element(response.body, "Code")) == (503, "SlowDown")
+    assert response.header("Retry-After") == "1"
     assert harness.backend.requests == []
     assert (harness.spool.size, harness.spool.refused_count) == (0, 1)
 
@@ -268,11 +268,11 @@ async def test_no_byte_of_a_file_is_kept_before_its_policy_is_believed() -> None
     assert running._request.received_size < 300 * KIB
 
     looked_up.callback(None)
-    answer = await client.answer("POST")
+    response = await client.response("POST")
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (403, "InvalidAccessKeyId")
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (403, "InvalidAccessKeyId")
     assert harness.backend.requests == []
 
 
@@ -285,10 +285,10 @@ async def test_a_backend_which_answers_before_it_has_the_file() -> None:
     harness.backend.on_head = lambda connection, head: connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     harness.backend.pause_after = 1
     request = upload(bytes(8 << 20))
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+    assert (response.status, element(response.body, "Code")) == (500, "InternalError")
     assert harness.proxy.context.counts.committed_early == 1
 
 
@@ -302,10 +302,10 @@ async def test_a_backend_which_refuses_the_file() -> None:
     head = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % len(document)
     harness.backend.on_request = lambda connection, request: connection.send(head + document)
     request = upload(LARGE)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
-    assert (answer.status, answer.body) == (404, document)
+    assert (response.status, response.body) == (404, document)
 
 
 @pytest.mark.parametrize("vector", load_vectors("s3-post"), ids=lambda vector: vector["name"])
@@ -333,9 +333,9 @@ async def test_the_documentation_s_forms(vector: dict[str, Any]) -> None:
         fields.append(["AWSAccessKeyId", vector["credentials"]["access_key"]])
     for sent, status in ((signature, 303 if "success_action_redirect" in names else 204), (signature[::-1], 403)):
         body = multipart([*fields, ("policy", policy), (name, sent)], SMALL, filename="photo.jpg")
-        answer, harness = await post(form_request(body, target=f"/{bucket}"), now=now)
+        response, harness = await post(form_request(body, target=f"/{bucket}"), now=now)
 
-        assert answer.status == status, answer.body
+        assert response.status == status, response.body
         assert len(harness.backend.requests) == (status != 403)
 
 
@@ -347,10 +347,10 @@ async def test_a_form_for_a_bucket_in_the_host_name() -> None:
     body = multipart(v4_fields([ANY_KEY], key="k"), SMALL)
     request = form_request(body, target="/")
     head = request.head.replace(b"Host: s3.example.test", b"Host: test-bucket.s3.example.test:9000")
-    answer, harness = await post(SignedRequest(head, request.body))
+    response, harness = await post(SignedRequest(head, request.body))
 
-    assert answer.status == 204
-    assert answer.header("Location") == "http://test-bucket.s3.example.test:9000/k"
+    assert response.status == 204
+    assert response.header("Location") == "http://test-bucket.s3.example.test:9000/k"
     assert harness.backend.requests[0].head.raw_target == b"/test-bucket/k"
 
 
@@ -374,9 +374,9 @@ async def test_no_field_s_name_ends_a_header_s_line(signature: str, kind: str) -
         "x-amz-grant-full_control": "InvalidArgument",
     }.items():
         fields = fields_of(kind, [["starts-with", f"${name}", ""]], **{"key": "k", name: "7"})
-        answer, harness = await post(form_request(multipart(fields, SMALL)), signature=signature, anonymous=EVERYBODY)
+        response, harness = await post(form_request(multipart(fields, SMALL)), signature=signature, anonymous=EVERYBODY)
 
-        assert (answer.status, element(answer.body, "Code")) == (400, code)
+        assert (response.status, element(response.body, "Code")) == (400, code)
         assert harness.backend.requests == []
 
 
@@ -403,12 +403,15 @@ async def test_nothing_of_a_form_is_parsed_before_it_is_believed(
         refused.append([*{**fields, name: fields[name][::-1]}.items()])
 
     for each in refused:
-        answer, _ = await post(form_request(multipart(each, SMALL)))
+        response, _ = await post(form_request(multipart(each, SMALL)))
 
-        assert (answer.status, element(answer.body, "Code")) in {(403, "AccessDenied"), (403, "SignatureDoesNotMatch")}
+        assert (response.status, element(response.body, "Code")) in {
+            (403, "AccessDenied"),
+            (403, "SignatureDoesNotMatch"),
+        }
     assert parsed == []
-    answer, harness = await post(form_request(multipart(fields.items(), SMALL)), anonymous=EVERYBODY)
-    assert (answer.status, element(answer.body, "Code")) == (400, "MalformedXML")
+    response, harness = await post(form_request(multipart(fields.items(), SMALL)), anonymous=EVERYBODY)
+    assert (response.status, element(response.body, "Code")) == (400, "MalformedXML")
     assert parsed == [tagging.encode()]
     assert harness.backend.requests == []
 
@@ -421,10 +424,10 @@ async def test_an_anonymous_form_is_held_to_the_same(tagging: str, kind: str) ->
     If anonymous forms are allowed, their fields are checked as those of signed forms.
     """
     fields = fields_of(kind, [["starts-with", "$tagging", ""]], key="k", tagging=tagging)
-    answer, harness = await post(form_request(multipart(fields, SMALL)), anonymous=EVERYBODY)
+    response, harness = await post(form_request(multipart(fields, SMALL)), anonymous=EVERYBODY)
 
     wanted = "MalformedXML" if tagging == "<Tagging>" else "MaxPostPreDataLengthExceeded"
-    assert (answer.status, element(answer.body, "Code")) == (400, wanted)
+    assert (response.status, element(response.body, "Code")) == (400, wanted)
     assert harness.backend.requests == []
 
 
@@ -435,10 +438,10 @@ async def test_an_anonymous_form_is_stored_with_its_fields() -> None:
     """
     body = multipart([("key", "k"), ("x-amz-meta-a_b", "c"), ("acl", "private")], SMALL)
     headers = "x-amz-acl: public-read\r\nx-amz-content-sha256: of-no-body\r\n"
-    answer, harness = await post(form_request(body, headers=headers), anonymous=EVERYBODY)
+    response, harness = await post(form_request(body, headers=headers), anonymous=EVERYBODY)
 
     (stored,) = harness.backend.requests
-    assert answer.status == 204
+    assert response.status == 204
     assert stored.head.fields[b"x-amz-meta-a_b"] == [b"c"]
     assert stored.head.fields[b"x-amz-acl"] == [b"private"]
     assert b"authorization" not in stored.head.fields
@@ -482,13 +485,13 @@ async def test_fields_take_no_longer_than_a_head(place: str, is_tls: bool) -> No
 
     taken = await trickle(client, clock, request.body[start : start + 100], 1.0)
     await until(lambda: client.received, limit=1_000)
-    answer = await client.answer("POST")
+    response = await client.response("POST")
     await until(lambda: not harness.site.channels or clock.advance(1))
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (400, "RequestTimeout")
-    assert answer.header("Connection") == "close"
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (400, "RequestTimeout")
+    assert response.header("Connection") == "close"
     assert 29 <= taken <= 32
     assert harness.backend.connections == []
     assert harness.proxy.context.counts.aborted == {"client_too_slow": 1}
@@ -512,16 +515,16 @@ async def test_a_file_may_be_slower_than_its_fields(kind: str) -> None:
     harness.now = NOW + timedelta(days=1)
     taken = await trickle(client, clock, request.body[split : split + 100], 20.0)
     client.send(request.body[split + 100 :])
-    answer = await client.answer("POST")
+    response = await client.response("POST")
     await harness.close()
 
     assert taken == 2000
-    assert answer is not None
-    assert answer.status == 204
+    assert response is not None
+    assert response.status == 204
     assert harness.backend.requests[0].body == SMALL * 10
 
 
-async def answer_after(harness: Harness, request: SignedRequest, pause: timedelta) -> Answer:
+async def response_after(harness: Harness, request: SignedRequest, pause: timedelta) -> Response:
     """
     Send a form whose fields are complete only after a pause; return the response.
     """
@@ -531,10 +534,10 @@ async def answer_after(harness: Harness, request: SignedRequest, pause: timedelt
     await until(lambda: harness.proxy.running_count)
     harness.now = NOW + pause
     client.send(request.body[split:])
-    answer = await client.answer("POST")
+    response = await client.response("POST")
     await harness.close()
-    assert answer is not None
-    return answer
+    assert response is not None
+    return response
 
 
 @pytest.mark.parametrize("kind", ["v4", "v2"])
@@ -547,11 +550,11 @@ async def test_a_policy_is_judged_when_the_fields_are_complete(kind: str) -> Non
         harness = Harness()
         request = form_request(multipart(fields_of(kind, [], key="k"), SMALL))
 
-        answer = await answer_after(harness, request, timedelta(seconds=passed))
+        response = await response_after(harness, request, timedelta(seconds=passed))
 
-        assert answer.status == status
+        assert response.status == status
         if status == 403:
-            assert element(answer.body, "Message") == "Invalid according to Policy: Policy expired."
+            assert element(response.body, "Message") == "Invalid according to Policy: Policy expired."
 
 
 @pytest.mark.parametrize("kind", ["v4", "v2"])
@@ -571,9 +574,9 @@ async def test_a_session_is_judged_when_the_fields_are_complete(kind: str) -> No
         )
         request = form_request(multipart(fields, SMALL))
 
-        answer = await answer_after(harness, request, timedelta(seconds=passed))
+        response = await response_after(harness, request, timedelta(seconds=passed))
 
-        assert (element(answer.body, "Code") if answer.body else None) == code
+        assert (element(response.body, "Code") if response.body else None) == code
 
 
 @pytest.mark.parametrize(
@@ -601,9 +604,9 @@ async def test_what_is_a_form(types: list[str], status: int, code: str | None, k
     body = multipart(fields_of(kind, [], key="k"), SMALL, boundary="B")
     lines = "".join(f"Content-Type: {each}\r\n" for each in types)
     head = f"POST /{BUCKET} HTTP/1.1\r\nHost: s3.example.test\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
-    answer, harness = await post(SignedRequest(head.encode(), body), anonymous=EVERYBODY)
+    response, harness = await post(SignedRequest(head.encode(), body), anonymous=EVERYBODY)
 
-    assert (answer.status, element(answer.body, "Code") if answer.body else None) == (status, code)
+    assert (response.status, element(response.body, "Code") if response.body else None) == (status, code)
     assert len(harness.backend.requests) == (status == 204)
 
 
@@ -632,12 +635,12 @@ async def test_a_form_that_hides(types: list[str], target: str, status: int | No
     lines = "".join(f"Content-Type: {each}\r\n" for each in types).encode()
     for head in (signed, anonymous):
         request = SignedRequest(head[:-2] + lines + b"\r\n", body)
-        answer, harness = await post(request, anonymous=EVERYBODY)
+        response, harness = await post(request, anonymous=EVERYBODY)
 
         # Two types are 400 if the operation exists. If it does not, nothing else is checked.
         is_operation = not target.endswith(("?x", "/key"))
         expected = (status, code) if status else (400, "BadRequest") if is_operation else (405, "MethodNotAllowed")
-        assert (answer.status, element(answer.body, "Code")) == expected
+        assert (response.status, element(response.body, "Code")) == expected
         assert harness.backend.requests == []
 
 
@@ -655,9 +658,9 @@ async def test_a_key_that_is_not_utf8(kind: str) -> None:
     ):
         fields = [(name, value) for name, value in fields_of(kind, [], key="KEY") if name != "key"]
         body = multipart([*fields, ("key", key)], SMALL, filename="FILENAME").replace(b"FILENAME", filename)
-        answer, harness = await post(form_request(body), anonymous=EVERYBODY)
+        response, harness = await post(form_request(body), anonymous=EVERYBODY)
 
-        assert (element(answer.body, "Code") if answer.body else None) == code
+        assert (element(response.body, "Code") if response.body else None) == code
         assert len(harness.backend.requests) == (code is None)
 
 
@@ -669,15 +672,15 @@ async def test_a_policy_s_prefix_is_not_left(kind: str) -> None:
     """
     for key in ("user/../other/k", "user/${filename}"):
         fields = fields_of(kind, [["starts-with", "$key", "user/"]], key=key)
-        answer, harness = await post(form_request(multipart(fields, SMALL, filename="..")), anonymous=EVERYBODY)
+        response, harness = await post(form_request(multipart(fields, SMALL, filename="..")), anonymous=EVERYBODY)
 
-        assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+        assert (response.status, element(response.body, "Code")) == (400, "InvalidArgument")
         assert harness.backend.requests == []
 
 
 @KINDS
 @pytest_twisted.ensureDeferred
-async def test_an_answer_has_no_line_of_the_form(kind: str) -> None:
+async def test_a_response_has_no_line_of_the_form(kind: str) -> None:
     """
     Neither a redirect nor a key can write a header of the response.
     """
@@ -689,11 +692,11 @@ async def test_an_answer_has_no_line_of_the_form(kind: str) -> None:
         ("success_action_status", "201", 201),
     ):
         fields = fields_of(kind, [["starts-with", f"${name}", ""]], **{"key": key, name: value})
-        answer, _ = await post(form_request(multipart(fields, SMALL)), anonymous=EVERYBODY)
+        response, _ = await post(form_request(multipart(fields, SMALL)), anonymous=EVERYBODY)
 
-        assert answer.status == status
-        assert answer.header("Set-Cookie") is None
-        location = answer.header("Location") or ""
+        assert response.status == status
+        assert response.header("Set-Cookie") is None
+        location = response.header("Location") or ""
         assert not {"\r", "\n", " "} & set(location)
         assert "%0D%0ASet-Cookie" in location
 
@@ -709,9 +712,9 @@ async def test_an_upload_of_an_object_that_is_a_form() -> None:
         headers={"content-type": "multipart/form-data; boundary=B"},
         unsigned={"Content-Length": "0"},
     )[0]
-    answer, harness = await post(SignedRequest(head, b""))
+    response, harness = await post(SignedRequest(head, b""))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].head.fields[b"content-type"] == [b"multipart/form-data; boundary=B"]
 
 
@@ -731,23 +734,23 @@ def from_another_origin(request: SignedRequest, lines: str = ORIGIN) -> SignedRe
 
 async def post_to(
     status_line: bytes, document: bytes, request: SignedRequest, **options: Any
-) -> tuple[Answer, Harness]:
+) -> tuple[Response, Harness]:
     """
     Send a form to a backend that allows its origin and sends this response.
     """
     harness = Harness(**options)
     head = b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n" % (status_line, SHARED, len(document))
     harness.backend.on_request = lambda connection, received: connection.send(head + document)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
-    return answer, harness
+    return response, harness
 
 
 @KINDS
 @pytest.mark.parametrize("limits", [BodyLimits(), STREAMING], ids=["spool", "stream"])
 @pytest.mark.parametrize("file", [SMALL, LARGE], ids=["small", "large"])
 @pytest_twisted.ensureDeferred
-async def test_a_page_of_another_origin_may_read_the_answer(file: bytes, limits: BodyLimits, kind: str) -> None:
+async def test_a_page_of_another_origin_may_read_the_response(file: bytes, limits: BodyLimits, kind: str) -> None:
     """
     The backend sees the form's Origin and Referer. The browser sees its Access-Control headers, whatever the status.
     """
@@ -760,11 +763,11 @@ async def test_a_page_of_another_origin_may_read_the_answer(file: bytes, limits:
     ):
         fields = fields_of(kind, [["starts-with", f"${name}", ""]], key="k", **{name: value})
         request = from_another_origin(form_request(multipart(fields, file)))
-        answer, harness = await post_to(b"200 OK", b"", request, body_limits=limits, anonymous=EVERYBODY)
+        response, harness = await post_to(b"200 OK", b"", request, body_limits=limits, anonymous=EVERYBODY)
 
-        assert answer.status == status
-        assert answer.header("Access-Control-Allow-Origin") == "https://app.example"
-        assert (answer.header("Access-Control-Expose-Headers"), answer.header("Vary")) == ("ETag", "Origin")
+        assert response.status == status
+        assert response.header("Access-Control-Allow-Origin") == "https://app.example"
+        assert (response.header("Access-Control-Expose-Headers"), response.header("Vary")) == ("ETag", "Origin")
         seen = harness.backend.requests[0].head.fields
         assert (seen.value(b"origin"), seen.value(b"referer")) == (b"https://app.example", b"https://app.example/page")
         # Ceph looks for the rule of this method. The browser's was POST, and s3proxy's is PUT.
@@ -779,10 +782,10 @@ async def test_a_page_of_another_origin_may_read_a_refusal(status: int) -> None:
     """
     for code, shown in (("NoSuchBucket", status), ("InvalidAccessKeyId", 500)):
         document = f"<Error><Code>{code}</Code></Error>".encode()
-        answer, _ = await post_to(b"%d No" % status, document, from_another_origin(upload(SMALL)))
+        response, _ = await post_to(b"%d No" % status, document, from_another_origin(upload(SMALL)))
 
-        assert (answer.status, answer.header("Access-Control-Allow-Origin")) == (shown, "https://app.example")
-        assert answer.header("Vary") == "Origin"
+        assert (response.status, response.header("Access-Control-Allow-Origin")) == (shown, "https://app.example")
+        assert response.header("Vary") == "Origin"
 
 
 @pytest_twisted.ensureDeferred
@@ -819,10 +822,10 @@ async def test_the_file_s_name_in_any_field(kind: str) -> None:
     covered = [["starts-with", f"${name}", ""] for name in fields if name != "key"]
     covered.append(["starts-with", "$x-amz-meta-name", "a.txt or"])
     body = multipart(fields_of(kind, covered, **fields), SMALL, filename="C:\\dir\\a.txt")
-    answer, harness = await post(form_request(body), anonymous=EVERYBODY)
+    response, harness = await post(form_request(body), anonymous=EVERYBODY)
 
-    assert answer.status == 303
-    query = parse_qs(urlsplit(answer.header("Location") or "").query)
+    assert response.status == 303
+    query = parse_qs(urlsplit(response.header("Location") or "").query)
     assert (query["of"], query["key"]) == (["a.txt"], ["up/a.txt"])
     seen = harness.backend.requests[0].head
     assert seen.raw_target == b"/test-bucket/up/a.txt"
@@ -848,9 +851,9 @@ async def test_a_policy_is_about_the_name_of_the_file() -> None:
         (["starts-with", "$x-amz-meta-name", "$"], 403),
     ):
         fields = v4_fields([ANY_KEY, condition], **{"key": "k", "x-amz-meta-name": "${filename}"})
-        answer, harness = await post(form_request(multipart(fields, SMALL)))
+        response, harness = await post(form_request(multipart(fields, SMALL)))
 
-        assert answer.status == status
+        assert response.status == status
         assert len(harness.backend.requests) == (status == 204)
 
 
@@ -864,12 +867,12 @@ async def test_a_form_for_another_region(region: str) -> None:
         (name, value.replace("us-east-1", region) if name == "x-amz-credential" else value)
         for name, value in v4_fields([ANY_KEY], key="k")
     ]
-    answer, harness = await post(form_request(multipart(fields, SMALL)))
+    response, harness = await post(form_request(multipart(fields, SMALL)))
 
-    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
-    assert element(answer.body, "Region") == "us-east-1"
-    assert "expecting 'us-east-1'" in element(answer.body, "Message")
-    assert answer.header("x-amz-bucket-region") == "us-east-1"
+    assert (response.status, element(response.body, "Code")) == (400, "InvalidArgument")
+    assert element(response.body, "Region") == "us-east-1"
+    assert "expecting 'us-east-1'" in element(response.body, "Message")
+    assert response.header("x-amz-bucket-region") == "us-east-1"
     assert harness.backend.requests == []
 
 
@@ -882,7 +885,7 @@ async def test_a_form_with_another_fault_names_no_region() -> None:
         (name, value.replace("/s3/", "/sts/") if name == "x-amz-credential" else value)
         for name, value in v4_fields([ANY_KEY], key="k")
     ]
-    answer, _ = await post(form_request(multipart(fields, SMALL)))
+    response, _ = await post(form_request(multipart(fields, SMALL)))
 
-    assert b"<Region>" not in answer.body
-    assert answer.header("x-amz-bucket-region") is None
+    assert b"<Region>" not in response.body
+    assert response.header("x-amz-bucket-region") is None

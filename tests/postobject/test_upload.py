@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from s3proxy.postobject.form import Form
-from s3proxy.postobject.upload import form_answer, form_fields, form_key, upload_request
+from s3proxy.postobject.upload import form_fields, form_key, form_response, upload_request
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import (
     BadRequest,
@@ -337,17 +337,17 @@ def test_long_keys(key: bytes, filename: bytes, size: int) -> None:
         b"http://example.test:x/",
     ],
 )
-def test_a_redirect_is_no_way_into_the_answer(redirect: bytes) -> None:
+def test_a_redirect_is_no_way_into_the_response(redirect: bytes) -> None:
     """
     Only a plain URL is a redirect.
     """
     for name in (b"success_action_redirect", b"redirect"):
-        status, _, headers, document = form_answer({name: redirect}, ADDRESS, b"http://h/b/k", b'"e"')
+        status, _, headers, document = form_response({name: redirect}, ADDRESS, b"http://h/b/k", b'"e"')
 
         assert (status, headers, document) == (204, [(b"Location", b"http://h/b/k")], b"")
 
 
-def test_what_was_stored_is_no_way_into_the_answer() -> None:
+def test_what_was_stored_is_no_way_into_the_response() -> None:
     """
     A key with line ends and markup is escaped in a redirect's query and in the document; characters that XML cannot
     hold are replaced.
@@ -355,8 +355,8 @@ def test_what_was_stored_is_no_way_into_the_answer() -> None:
     key = "a\r\nb: <c> & \x00\x0b\ufffe".encode()
     address = Address(b"b", key, b"b", b"")
 
-    _, _, ((_, location),), _ = form_answer({b"redirect": b"http://h/?q"}, address, b"", b'"e\r\n"')
-    status, _, _, document = form_answer({b"success_action_status": b"201"}, address, b"http://h/%0D%0A", b'"e"')
+    _, _, ((_, location),), _ = form_response({b"redirect": b"http://h/?q"}, address, b"", b'"e\r\n"')
+    status, _, _, document = form_response({b"success_action_status": b"201"}, address, b"http://h/%0D%0A", b'"e"')
 
     assert location == (b"http://h/?q&bucket=b&key=a%0D%0Ab%3A+%3Cc%3E+%26+%00%0B%EF%BF%BE&etag=%22e%0D%0A%22")
     assert status == 201
@@ -430,7 +430,7 @@ def test_the_status_that_a_form_asks_for(wanted: bytes, status: int, reason: byt
     """
     One of three; any other value gets 204.
     """
-    assert form_answer({b"success_action_status": wanted}, ADDRESS, b"http://h/b/k", b'"e"')[:2] == (status, reason)
+    assert form_response({b"success_action_status": wanted}, ADDRESS, b"http://h/b/k", b'"e"')[:2] == (status, reason)
 
 
 def test_an_expanded_field_is_text() -> None:

@@ -102,8 +102,8 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
     """
     Return the faults of a backend.
     """
-    ambiguous = faults.answers(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello")
-    two_framings = faults.answers(
+    ambiguous = faults.responds(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello")
+    two_framings = faults.responds(
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     )
     short = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nshort"
@@ -119,7 +119,7 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
         "resets when it has all of it": Row(INTERNAL, stores=KINDS, misbehave=faults.resets_when_it_has_all),
         "reads nothing": Row(UNAVAILABLE, stores=WHOLE, waits=61, misbehave=faults.reads_no_more_after(1)),
         "reads slowly": Row("200", STORED, stores=KINDS, waits=30, misbehave=faults.reads_slowly(131072, clock)),
-        "never responds": Row(UNAVAILABLE, stores=KINDS, waits=61, misbehave=faults.never_answers),
+        "never responds": Row(UNAVAILABLE, stores=KINDS, waits=61, misbehave=faults.never_responds),
         'takes short bodies for whole ones, with commit = "spool"; the client sends FIN within its body': Row(
             INCOMPLETE,
             {"download": "200"},
@@ -138,15 +138,15 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
             misdeed=faults.changes_an_byte,
             misbehave=faults.commits_short_bodies,
         ),
-        "refuses": Row("404 Gone", stores=KINDS, misbehave=faults.answers(REFUSAL)),
-        "refuses early": Row("404 Gone", stores=WHOLE, misbehave=faults.answers_early(REFUSAL)),
+        "refuses": Row("404 Gone", stores=KINDS, misbehave=faults.responds(REFUSAL)),
+        "refuses early": Row("404 Gone", stores=WHOLE, misbehave=faults.responds_early(REFUSAL)),
         "succeeds early": Row(
-            INTERNAL, {"small upload": "200", "download": "200"}, stores=WHOLE, misbehave=faults.answers_early(OK)
+            INTERNAL, {"small upload": "200", "download": "200"}, stores=WHOLE, misbehave=faults.responds_early(OK)
         ),
         "never says 100 Continue": Row("200", STORED, stores=KINDS, waits=2, expects=True),
         "says 100 Continue unasked": Row("200", STORED, stores=KINDS, misbehave=faults.asks_for_the_body),
         "says 100 Continue late": Row(
-            "200", STORED, stores=KINDS, waits=2, expects=True, misbehave=faults.answers(faults.CONTINUE, OK)
+            "200", STORED, stores=KINDS, waits=2, expects=True, misbehave=faults.responds(faults.CONTINUE, OK)
         ),
         "responds, and half-closes": Row("200", STORED, stores=KINDS, misbehave=faults.half_closes(OK)),
         "ends within its response": Row(CUT, STORED, stores=KINDS, misbehave=faults.ends_within(short)),
@@ -156,23 +156,23 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
         "ends a response without length, without close_notify": Row(
             CUT, STORED, stores=KINDS, misbehave=faults.ends_without_notice(endless), **on_tls
         ),
-        "responds with garbage": Row(INTERNAL, stores=KINDS, misbehave=faults.answers(b"garbage\r\n\r\n")),
+        "responds with garbage": Row(INTERNAL, stores=KINDS, misbehave=faults.responds(b"garbage\r\n\r\n")),
         "responds with an endless head": Row(
-            INTERNAL, stores=KINDS, misbehave=faults.answers(b"HTTP/1.1 200 OK\r\nA: ", b"b" * 200_000)
+            INTERNAL, stores=KINDS, misbehave=faults.responds(b"HTTP/1.1 200 OK\r\nA: ", b"b" * 200_000)
         ),
         "responds with two lengths": Row(INTERNAL, stores=KINDS, misbehave=ambiguous),
         "responds with a length and chunks": Row(INTERNAL, stores=KINDS, misbehave=two_framings),
         "switches protocols": Row(
-            INTERNAL, stores=KINDS, misbehave=faults.answers(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n")
+            INTERNAL, stores=KINDS, misbehave=faults.responds(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n")
         ),
         "sends interim responses only": Row(
-            INTERNAL, stores=KINDS, misbehave=faults.answers(b"HTTP/1.1 103 Early\r\n\r\n" * 20)
+            INTERNAL, stores=KINDS, misbehave=faults.responds(b"HTTP/1.1 103 Early\r\n\r\n" * 20)
         ),
         "sends more than its response": Row(
-            INTERNAL, stores=KINDS, misbehave=faults.answers(OK, b"HTTP/1.1 200 OK\r\n")
+            INTERNAL, stores=KINDS, misbehave=faults.responds(OK, b"HTTP/1.1 200 OK\r\n")
         ),
         "stalls in the handshake": Row(
-            UNAVAILABLE, waits=6, speaks_tls=False, misbehave=faults.never_answers, **on_tls
+            UNAVAILABLE, waits=6, speaks_tls=False, misbehave=faults.never_responds, **on_tls
         ),
         "speaks no TLS": Row(
             UNAVAILABLE, speaks_tls=False, misbehave=lambda backend: greet(backend, REFUSAL), **on_tls
@@ -199,7 +199,7 @@ def client_rows(clock: IReactorTime) -> dict[str, Row]:
     Return the faults of a client.
     """
     no_body: Any = {"by_kind": {"download": "200"}, "stores": ("download",)}
-    slow_answer = faults.answers(DOWNLOAD)
+    slow_response = faults.responds(DOWNLOAD)
     return {
         "stalls within its head": Row(CUT, place="head", waits=31, misdeed=faults.stalls),
         "stalls within its body": Row(TIMEOUT, waits=61, misdeed=faults.stalls, **no_body),
@@ -234,7 +234,7 @@ def client_rows(clock: IReactorTime) -> dict[str, Row]:
             stores=KINDS,
             place="end",
             misdeed=faults.resets_later(1, clock),
-            misbehave=faults.never_answers,
+            misbehave=faults.never_responds,
             waits=2,
         ),
         "resets while the backend reads nothing": Row(
@@ -252,7 +252,7 @@ def client_rows(clock: IReactorTime) -> dict[str, Row]:
             misdeed=faults.changes_an_byte,
         ),
         "reads nothing of a long response": Row(
-            CUT, STORED, stores=KINDS, waits=61, misdeed=faults.reads_nothing, misbehave=slow_answer
+            CUT, STORED, stores=KINDS, waits=61, misdeed=faults.reads_nothing, misbehave=slow_response
         ),
     }
 

@@ -43,13 +43,13 @@ async def refused(request: SignedRequest, code: str, status: int, **options: Any
     Send a request that must be refused; return the document.
     """
     harness = Harness(**options)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await turns(3)
     await harness.close()
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) == (status, code)
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) == (status, code)
     assert harness.backend.requests == []
-    document: bytes = answer.body
+    document: bytes = response.body
     return document
 
 
@@ -98,10 +98,10 @@ async def test_a_credential_in_the_query_is_no_signature(signature: str) -> None
     ).encode()
     harness = Harness()
 
-    answer = await harness.request(head, wire)
+    response = await harness.request(head, wire)
     await harness.close()
 
-    assert 400 <= answer.status < 500
+    assert 400 <= response.status < 500
     assert harness.backend.requests == []
 
 
@@ -204,12 +204,12 @@ async def test_the_verdict_comes_before_the_commit(mode: str) -> None:
     wire = request.body[:at] + bytes([request.body[at] ^ 1]) + request.body[at + 1 :]
     harness = Harness()
 
-    answer = await harness.request(request.head, wire)
+    response = await harness.request(request.head, wire)
     await turns(3)
     (connection,) = harness.backend.connections
     await harness.close()
 
-    assert answer.status in {400, 403}
+    assert response.status in {400, 403}
     assert harness.backend.requests == []
     assert 0 < connection.size < len(body)
     assert harness.backend.partial_count == 1
@@ -312,15 +312,15 @@ async def test_a_private_surface_is_reached_by_no_key() -> None:
     for target in ("/admin/user", "/%61dmin/user", "//admin/user", "/./admin/user", "/swift/v1", "/auth/v1.0"):
         head, _ = Signer().head("GET", target)
         harness = Harness(profile=PROFILES["ceph-rgw"])
-        answer = await harness.request(head)
+        response = await harness.request(head)
         await harness.close()
-        assert answer.status in {403, 400}, target
+        assert response.status in {403, 400}, target
         assert harness.backend.requests == [], target
     head, _ = Signer().head("GET", TARGET, {"rgwx-uid": "admin"})
     harness = Harness(profile=PROFILES["ceph-rgw"])
-    answer = await harness.request(head)
+    response = await harness.request(head)
     await harness.close()
-    assert answer.status == 403
+    assert response.status == 403
     assert harness.backend.requests == []
 
 
@@ -337,12 +337,12 @@ async def test_body_bytes_are_no_request() -> None:
 
     client.send(request.head)
     client.send(request.body)
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await turns(50)
     await harness.close()
 
-    assert answer is not None
-    assert answer.status == 403
+    assert response is not None
+    assert response.status == 403
     assert client.received == b""
     assert harness.backend.requests == []
 
@@ -378,9 +378,9 @@ async def test_what_v2_does_not_sign_of_a_query_does_not_pass() -> None:
     Only listing parameters pass; any other parameter that was added in transit is removed.
     """
     target = "/test-bucket?prefix=a%2Fb&x-id=List&allow=all&%70olicyy=1&delimiter=/&rgwx-uid=admin&versions"
-    answer, harness = await send(v2("GET", target, "/test-bucket?versions"))
+    response, harness = await send(v2("GET", target, "/test-bucket?versions"))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].head.raw_target == b"/test-bucket?prefix=a%2Fb&delimiter=/&versions"
 
 
@@ -390,9 +390,9 @@ async def test_an_escaped_sub_resource_is_one(query: str) -> None:
     """
     A backend that unescapes names must not see another operation than the one that was signed.
     """
-    answer, harness = await send(v2("PUT", f"/test-bucket/k?{query}", "/test-bucket/k"))
+    response, harness = await send(v2("PUT", f"/test-bucket/k?{query}", "/test-bucket/k"))
 
-    assert (answer.status, element(answer.body, "Code")) == (403, "SignatureDoesNotMatch")
+    assert (response.status, element(response.body, "Code")) == (403, "SignatureDoesNotMatch")
     assert harness.backend.requests == []
 
 
@@ -403,9 +403,9 @@ async def test_an_amz_parameter_is_no_way_into_the_head() -> None:
     """
     value = "1%0d%0ax-amz-acl:public-read"
     text = "GET\n\n\n1772366460\nx-amz-meta-a:1\r\nx-amz-acl:public-read\n/test-bucket/k"
-    answer, harness = await send(v2_query(f"/test-bucket/k?x-amz-meta-a={value}", text))
+    response, harness = await send(v2_query(f"/test-bucket/k?x-amz-meta-a={value}", text))
 
-    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+    assert (response.status, element(response.body, "Code")) == (400, "InvalidArgument")
     assert harness.backend.requests == []
 
 
@@ -423,9 +423,9 @@ async def test_a_form_with_a_signature_in_its_head() -> None:
         head, _ = Signer().head(
             "POST", target, content_type, payload=UNSIGNED, unsigned={"Content-Length": str(len(body))}
         )
-        answer, harness = await send(SignedRequest(head, body))
+        response, harness = await send(SignedRequest(head, body))
 
-        assert (answer.status, element(answer.body, "Code")) == (405, "MethodNotAllowed")
+        assert (response.status, element(response.body, "Code")) == (405, "MethodNotAllowed")
         assert harness.backend.requests == []
 
 
@@ -448,9 +448,9 @@ async def test_a_policy_is_for_its_own_bucket() -> None:
     The bucket is that of the URL, whatever a field says.
     """
     body = multipart(v4_fields([ANY_KEY, {"bucket": "test-bucket"}], key="k", bucket="test-bucket"), b"hello")
-    answer, harness = await send(form_request(body, target="/other-bucket"))
+    response, harness = await send(form_request(body, target="/other-bucket"))
 
-    assert (answer.status, element(answer.body, "Code")) == (403, "AccessDenied")
+    assert (response.status, element(response.body, "Code")) == (403, "AccessDenied")
     assert harness.backend.requests == []
 
 
@@ -461,9 +461,9 @@ async def test_a_field_which_comes_twice(name: str) -> None:
     Two readers could take one or the other: the form is refused.
     """
     fields = [*v4_fields([{"key": "mine"}], key="mine"), (name, "other")]
-    answer, harness = await send(form_request(multipart(fields, b"hello")))
+    response, harness = await send(form_request(multipart(fields, b"hello")))
 
-    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+    assert (response.status, element(response.body, "Code")) == (400, "InvalidArgument")
     assert harness.backend.requests == []
 
 
@@ -474,10 +474,10 @@ async def test_a_key_stays_in_its_bucket(key: str) -> None:
     Whatever the key is, its path begins with the bucket, and nothing in it is decoded twice. A key with a segment of
     dots is refused.
     """
-    answer, harness = await send(form_request(multipart(v4_fields([ANY_KEY], key=key), b"hello")))
+    response, harness = await send(form_request(multipart(v4_fields([ANY_KEY], key=key), b"hello")))
 
     if ".." in key:
-        assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+        assert (response.status, element(response.body, "Code")) == (400, "InvalidArgument")
         assert harness.backend.requests == []
     else:
         target = harness.backend.requests[0].head.raw_target
@@ -492,7 +492,7 @@ async def test_a_file_which_ends_early() -> None:
     request = form_request(multipart(v4_fields([ANY_KEY], key="k"), b"hello"))
     for end in (b"--\r\n", b"\r\n--", b"hello"):
         body = request.body[: request.body.rindex(end)]
-        answer, harness = await send(form_request(body))
+        response, harness = await send(form_request(body))
 
-        assert (answer.status, element(answer.body, "Code")) == (400, "MalformedPOSTRequest")
+        assert (response.status, element(response.body, "Code")) == (400, "MalformedPOSTRequest")
         assert harness.backend.requests == []

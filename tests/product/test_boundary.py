@@ -298,8 +298,8 @@ async def test_a_condition_on_another_document(profile: str) -> None:
     """
     backend = FaultyBackend()
     document = b"<AccessControlPolicy/>"
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)
-    backend.on_request = lambda connection, request: connection.send(answer)
+    received = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)
+    backend.on_request = lambda connection, request: connection.send(received)
     responses, harness = await ask(
         Signer().head("GET", "/bucket/key?acl", unsigned={"If-Match": '"a"', "Range": "bytes=0-1"})[0],
         profile=PROFILES[profile],

@@ -48,7 +48,7 @@ def test_each_checksum(name: str, size: int, in_trailer: bool) -> None:
 
     assert (right.statuses, right.stored[0].body) == ((200,), body)
     assert wrong.codes == ("BadDigest",)
-    assert f"The {name.upper()} you specified did not match".encode() in wrong.answers
+    assert f"The {name.upper()} you specified did not match".encode() in wrong.responses
     assert none.codes == ("InvalidRequest",)
     assert wrong.stored == none.stored == ()
 
@@ -70,7 +70,7 @@ def test_what_the_backend_and_the_client_get(size: int, in_trailer: bool, profil
     # A trailer's value is known before the head is sent only if the body was held.
     is_known = not in_trailer or size == 5000
     assert sent == (value.encode() if profile == "generic" and is_known else None)
-    assert b"x-amz-checksum-crc32: " + value.encode() in verdict.answers
+    assert b"x-amz-checksum-crc32: " + value.encode() in verdict.responses
     assert not {b"x-amz-trailer", b"x-amz-sdk-checksum-algorithm"} & verdict.stored[0].head.fields.keys()
 
 
@@ -110,5 +110,5 @@ def test_an_upload_in_parts_has_none() -> None:
     assert [stored.body for stored in verdict.stored] == [b"", BODY, document.format("").encode()]
     for stored in verdict.stored:
         assert not [name for name, _ in stored.head.headers if name.lower().startswith(b"x-amz-checksum-")]
-    assert f"x-amz-checksum-crc32: {value}".encode() in verdict.answers
+    assert f"x-amz-checksum-crc32: {value}".encode() in verdict.responses
     assert (refused.codes, refused.stored) == (("BadDigest",), ())

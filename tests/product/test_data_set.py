@@ -166,10 +166,12 @@ def test_each_case(case: dict[str, Any], step: int) -> None:
 
     wanted = case["expected"]
     if error is not None:
-        answer: Any = SimpleNamespace(status=error.status, body=error_document(error, "0" * 16, "s3proxy"), interim=[])
+        response: Any = SimpleNamespace(
+            status=error.status, body=error_document(error, "0" * 16, "s3proxy"), interim=[]
+        )
         assert judged.stored is None
         assert wanted["verdict"] != "accept", f"{error.code}: {error.message}"
-        assert judge_refusal(case, answer) == []
+        assert judge_refusal(case, response) == []
         return
     assert wanted["verdict"] == "accept" or case.get("tolerated_accept"), "it was accepted"
     assert judged.stored is not None

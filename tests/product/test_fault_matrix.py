@@ -26,8 +26,8 @@ from s3proxy.exchange.exchange import Exchange
 from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.times import ClientTimes
 from s3proxy.profiles.known import PROFILES
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
-from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, respond_ok
+from s3proxy.testing.faulty_client import FaultyClient, Response
 from s3proxy.transport.writer import stream_socket
 from tests.conftest import ErrorLog
 from tests.product.fault_rows import (
@@ -116,7 +116,7 @@ class Stage:
             self.clock.advance(2 * self.row.waits / STEPS)
         if client.lost is None:
             client.resume()
-        reading = Deferred.fromCoroutine(client.answer("GET" if kind == "download" else "PUT"))
+        reading = Deferred.fromCoroutine(client.response("GET" if kind == "download" else "PUT"))
         await until(lambda: reading.called, 20_000)
         return described(await reading, client)
 
@@ -162,13 +162,13 @@ class Stage:
         )
 
 
-def described(answer: Answer | None, client: FaultyClient) -> str:
+def described(response: Response | None, client: FaultyClient) -> str:
     """
     Return what a client read, in the words of the table.
     """
-    if answer is None:
+    if response is None:
         return NONE if client.has_left else CUT
-    return f"{answer.status} {element(answer.body, 'Code') or ''}".strip()
+    return f"{response.status} {element(response.body, 'Code') or ''}".strip()
 
 
 def unsent_size(transport: Any) -> int:
@@ -252,7 +252,7 @@ async def test_a_fault(
 
 class Answering:
     """
-    A backend which gives one answer of these bytes, and right ones from then on.
+    A backend which gives one response of these bytes, and right ones from then on.
 
     Args:
         step: Seconds between two bytes; 0 for all at once.
@@ -263,13 +263,13 @@ class Answering:
         self.step = step
         self.data = data
         self.stage = Stage(Row(""), "plain", self.clock, max_connections=1)
-        self.stage.backend.on_request = self._answer
+        self.stage.backend.on_request = self._response
         self.connections: list[FaultyConnection] = []
 
-    def _answer(self, connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def _response(self, connection: FaultyConnection, request: ReceivedRequest) -> None:
         self.connections.append(connection)
         if len(self.connections) > 1:
-            answer_ok(connection, request)
+            respond_ok(connection, request)
         elif self.step:
             connection.send_slowly(self.data, 1 / self.step, self.clock, 1)
         else:
@@ -300,30 +300,30 @@ class Answering:
             self.clock.advance(self.step)
             await turns(2)
 
-    async def answers(self, kind: str, first: FaultyClient, other: FaultyClient) -> tuple[str, str]:
+    async def responses(self, kind: str, first: FaultyClient, other: FaultyClient) -> tuple[str, str]:
         """
         Return what each client read.
         """
-        described_first = described(await first.answer("GET" if kind == "download" else "PUT"), first)
-        answer = await other.answer("GET")
-        assert answer is not None
+        described_first = described(await first.response("GET" if kind == "download" else "PUT"), first)
+        response = await other.response("GET")
+        assert response is not None
         await self.stage.harness.close()
-        return described_first, f"{answer.status} {answer.body.decode()}"
+        return described_first, f"{response.status} {response.body.decode()}"
 
 
-STEPS_OF_AN_ANSWER = [0.0, 1e-6]
+STEPS_OF_AN_RESPONSE = [0.0, 1e-6]
 WHOLE_OR_NOT = ["whole", "byte by byte"]
 OWN = "200 hello"
 BEGUN = {"form": "204"}
 MANY = 1000
-"Bytes of an answer which is too long to be sent one by one."
+"Bytes of a response which is too long to be sent one by one."
 
 
-@pytest.mark.parametrize("step", STEPS_OF_AN_ANSWER, ids=WHOLE_OR_NOT)
+@pytest.mark.parametrize("step", STEPS_OF_AN_RESPONSE, ids=WHOLE_OR_NOT)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", [*AMBIGUOUS_HEADS, *AMBIGUOUS_BODIES])
 @pytest_twisted.ensureDeferred
-async def test_an_ambiguous_answer(name: str, kind: str, step: float) -> None:
+async def test_an_ambiguous_response(name: str, kind: str, step: float) -> None:
     """
     The response is not believed. Another tenant, who waits for the same connection, reads its own response.
     """
@@ -332,7 +332,7 @@ async def test_an_ambiguous_answer(name: str, kind: str, step: float) -> None:
     client = await answering.ask(kind)
     other = await answering.ask_as_another()
     await answering.send_all()
-    first, second = await answering.answers(kind, client, other)
+    first, second = await answering.responses(kind, client, other)
 
     assert first == (BEGUN.get(kind, CUT) if step and name in AMBIGUOUS_BODIES else INTERNAL)
     assert second == OWN
@@ -341,7 +341,7 @@ async def test_an_ambiguous_answer(name: str, kind: str, step: float) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", EXCESS)
 @pytest_twisted.ensureDeferred
-async def test_bytes_after_an_answer(name: str, kind: str) -> None:
+async def test_bytes_after_a_response(name: str, kind: str) -> None:
     """
     If they arrive with the response, it is not believed; another tenant waits, and reads its own response. A response
     that ends with its head is believed: what follows is discarded with the connection.
@@ -349,7 +349,7 @@ async def test_bytes_after_an_answer(name: str, kind: str) -> None:
     answering = Answering(b"".join(EXCESS[name]) + POISON, 0)
     client = await answering.ask(kind)
     other = await answering.ask_as_another()
-    first, second = await answering.answers(kind, client, other)
+    first, second = await answering.responses(kind, client, other)
 
     status = EXCESS[name][0][9:12].decode()
     assert first == (status if status in {"204", "304"} else INTERNAL)
@@ -360,19 +360,19 @@ async def test_bytes_after_an_answer(name: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", EXCESS)
 @pytest_twisted.ensureDeferred
-async def test_bytes_long_after_an_answer(name: str, kind: str) -> None:
+async def test_bytes_long_after_a_response(name: str, kind: str) -> None:
     """
     The response was good, and its client reads it. The connection is not reused, so the next tenant reads its own
     response.
     """
-    answer, excess = EXCESS[name]
-    answering = Answering(answer + excess + POISON, 1e-6)
+    response, excess = EXCESS[name]
+    answering = Answering(response + excess + POISON, 1e-6)
     client = await answering.ask(kind)
     await answering.send_all()
     other = await answering.ask_as_another()
-    first, second = await answering.answers(kind, client, other)
+    first, second = await answering.responses(kind, client, other)
 
-    status = answer[9:12].decode()
+    status = response[9:12].decode()
     assert first == (BEGUN.get(kind, status) if status == "200" else status)
     assert second == OWN
     assert len(answering.connections) == 2

@@ -22,7 +22,7 @@ from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.head import parse_request_head
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Response
 from tests.support.carriers import DATE, FIELDS, HOST, KEY, SECRET, send, signed_by, v2, v2_query
 from tests.support.forms import v2_fields, v4_fields
 from tests.support.harness import BACKEND_KEY, Harness, turns, until
@@ -55,12 +55,12 @@ def head_request(head: bytes) -> SignedRequest:
     return SignedRequest(head, b"")
 
 
-def answering(answer: Callable[[ReceivedRequest], bytes]) -> FaultyBackend:
+def answering(response: Callable[[ReceivedRequest], bytes]) -> FaultyBackend:
     """
     Return a backend that sends the response that a function returns for a request.
     """
     backend = FaultyBackend()
-    backend.on_request = lambda connection, request: connection.send(answer(request))
+    backend.on_request = lambda connection, request: connection.send(response(request))
     return backend
 
 
@@ -79,7 +79,7 @@ def storing(content: bytes) -> FaultyBackend:
     Return a backend whose objects all have this content. It reads ranges as Walrus does: from the first byte only.
     """
 
-    def answer(request: ReceivedRequest) -> bytes:
+    def received(request: ReceivedRequest) -> bytes:
         described = (f"ETag: {ETAG}", "Last-Modified: Sun, 01 Mar 2026 11:00:00 GMT")
         if request.head.method == b"HEAD":
             return response(b"", *described, length=len(content))
@@ -87,7 +87,7 @@ def storing(content: bytes) -> FaultyBackend:
         part = content if found is None else content[int(found[1]) : int(found[2]) + 1]
         return response(part, *described)
 
-    return answering(answer)
+    return answering(received)
 
 
 # Signatures and Host
@@ -127,9 +127,9 @@ async def test_the_default_port_may_be_sent_though_it_was_not_signed(carrier: st
     """
     request = carried(carrier, host.rpartition(":")[0])
 
-    answer, harness = await send(SignedRequest(with_host(request.head, host), request.body))
+    response, harness = await send(SignedRequest(with_host(request.head, host), request.body))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].head.raw_target == TARGET.encode()
     if carrier in MODES:
         assert harness.backend.requests[0].size == 200_000
@@ -143,9 +143,9 @@ async def test_the_default_port_may_be_sent_under_sigv4a(carrier: str) -> None:
     """
     request = carried(carrier, "s3.example.test")
 
-    answer, _ = await send(SignedRequest(with_host(request.head, "s3.example.test:443"), b""))
+    response, _ = await send(SignedRequest(with_host(request.head, "s3.example.test:443"), b""))
 
-    assert answer.status == 200
+    assert response.status == 200
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ async def test_any_other_host_than_the_signed_one_is_refused(carrier: str, signe
     """
     request = carried(carrier, signed)
 
-    answer, harness = await send(SignedRequest(with_host(request.head, sent), b""))
+    response, harness = await send(SignedRequest(with_host(request.head, sent), b""))
 
-    assert answer.status in {400, 403}
+    assert response.status in {400, 403}
     assert harness.backend.requests == []
 
 
@@ -205,9 +205,9 @@ async def test_white_space_in_authorization_means_nothing(separators: tuple[byte
     first, second = separators
     head = head.replace(b", SignedHeaders", first + b"SignedHeaders").replace(b", Signature", second + b"Signature")
 
-    answer, _ = await send(head_request(head))
+    response, _ = await send(head_request(head))
 
-    assert answer.status == 200
+    assert response.status == 200
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -218,9 +218,9 @@ async def test_a_signed_expect_is_verified_and_answered(backend: str) -> None:
     """
     head = Signer().head("PUT", TARGET, {"expect": "100-continue", "content-length": "5"}, payload=UNSIGNED)[0]
 
-    answer, harness = await send(SignedRequest(head, b"hello"), **of(backend))
+    response, harness = await send(SignedRequest(head, b"hello"), **of(backend))
 
-    assert (answer.status, answer.interim) == (200, [100])
+    assert (response.status, response.interim) == (200, [100])
     assert harness.backend.requests[0].body == b"hello"
 
 
@@ -229,9 +229,9 @@ async def test_a_signed_cookie_is_a_header_like_any_other() -> None:
     """
     cyberduck 15983: a load balancer set a cookie, and the client signs what it sends back.
     """
-    answer, harness = await send(head_request(Signer().head("GET", TARGET, {"cookie": "LB=1; b=2"})[0]))
+    response, harness = await send(head_request(Signer().head("GET", TARGET, {"cookie": "LB=1; b=2"})[0]))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].head.fields.get(b"cookie", [b"LB=1; b=2"]) == [b"LB=1; b=2"]
 
 
@@ -244,11 +244,11 @@ async def test_headers_of_a_body_that_is_not_there_are_verified(method: str, bac
     """
     signed = {"content-length": "0", "content-type": "text/plain"}
 
-    answer, harness = await send(
+    response, harness = await send(
         head_request(Signer().head(method, TARGET, signed)[0]), backend=storing(b"hello"), **of(backend)
     )
 
-    assert answer.status == 200
+    assert response.status == 200
     assert {request.head.method.decode() for request in harness.backend.requests} == {method}
 
 
@@ -259,9 +259,9 @@ async def test_a_token_that_was_added_after_signing_is_refused() -> None:
     """
     target = Signer().presign("GET", TARGET) + "&X-Amz-Security-Token=abc"
 
-    answer, harness = await send(head_request(f"GET {target} HTTP/1.1\r\n{HOST}\r\n".encode()))
+    response, harness = await send(head_request(f"GET {target} HTTP/1.1\r\n{HOST}\r\n".encode()))
 
-    assert answer.status == 403
+    assert response.status == 403
     assert harness.backend.requests == []
 
 
@@ -273,10 +273,10 @@ async def test_an_amz_header_that_is_not_signed_is_named(name: str) -> None:
     """
     head = Signer().head("PUT", TARGET, unsigned={name: "abc", "Content-Length": "0"})[0]
 
-    answer, harness = await send(head_request(head))
+    response, harness = await send(head_request(head))
 
-    assert (answer.status, element(answer.body, "Code")) == (403, "AccessDenied")
-    assert element(answer.body, "HeadersNotSigned") == name
+    assert (response.status, element(response.body, "Code")) == (403, "AccessDenied")
+    assert element(response.body, "HeadersNotSigned") == name
     assert harness.backend.requests == []
 
 
@@ -289,10 +289,10 @@ async def test_the_url_of_a_read_is_good_for_that_read_alone(method: str) -> Non
     target = Signer().presign("GET", TARGET)
     length = "Content-Length: 0\r\n" if method == "PUT" else ""
 
-    answer, harness = await send(head_request(f"{method} {target} HTTP/1.1\r\n{HOST}{length}\r\n".encode()))
+    response, harness = await send(head_request(f"{method} {target} HTTP/1.1\r\n{HOST}{length}\r\n".encode()))
 
-    assert answer.status == 403
-    assert method != "HEAD" or answer.body == b""
+    assert response.status == 403
+    assert method != "HEAD" or response.body == b""
     assert harness.backend.requests == []
 
 
@@ -340,10 +340,10 @@ async def test_a_url_may_fix_length_and_checksum_of_an_upload(
     """
     w3infra 79, bun 23398: content-length and x-amz-checksum-sha256 are signed headers of a presigned PUT.
     """
-    answer, harness = await send(presigned_put(body, len(body), checksum))
+    response, harness = await send(presigned_put(body, len(body), checksum))
 
-    assert answer.status == status
-    assert not code or element(answer.body, "Code") == code
+    assert response.status == status
+    assert not code or element(response.body, "Code") == code
     assert [request.body for request in harness.backend.requests] == ([b"hello"] if status == 200 else [])
 
 
@@ -360,9 +360,9 @@ async def test_a_list_of_an_old_registry_is_verified(date: str) -> None:
     head = f"GET /test-bucket/?prefix=&delimiter=/&max-keys=1000&marker= HTTP/1.1\r\n{HOST}Date: {date}\r\n"
     head += f"Authorization: AWS {KEY}:{signature.decode()}\r\n\r\n"
 
-    answer, harness = await send(head_request(head.encode()), **of("ceph-rgw by V2"))
+    response, harness = await send(head_request(head.encode()), **of("ceph-rgw by V2"))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert b"delimiter=/" in harness.backend.requests[0].head.raw_target
 
 
@@ -380,8 +380,8 @@ async def test_the_type_of_a_document_is_signed_under_v2() -> None:
         signature = base64.b64encode(hmac.digest(SECRET.encode(), text.encode(), "sha1")).decode()
         head = f"POST {TARGET}?uploadId=u HTTP/1.1\r\n{HOST}Date: {DATE}\r\nContent-Type: {sent}\r\n"
         head += f"Content-Length: {len(document)}\r\nAuthorization: AWS {KEY}:{signature}\r\n\r\n"
-        answer, _ = await send(SignedRequest(head.encode(), document), **of("ceph-rgw by V2"))
-        statuses.append(answer.status)
+        response, _ = await send(SignedRequest(head.encode(), document), **of("ceph-rgw by V2"))
+        statuses.append(response.status)
 
     assert statuses == [200, 403]
 
@@ -399,9 +399,9 @@ async def test_a_key_is_the_same_however_its_path_is_written(key: str, backend: 
     envoy 42165 and 35023, aws-sigv4-proxy 176 and 246, aws-s3-reverse-proxy 3, ngx_aws_auth 87, k6-jslib-aws 78: a
     proxy signs one spelling of a path and sends another.
     """
-    answer, harness = await send(head_request(Signer().head("GET", f"/test-bucket/{key}")[0]), **of(backend))
+    response, harness = await send(head_request(Signer().head("GET", f"/test-bucket/{key}")[0]), **of(backend))
 
-    assert answer.status == 200
+    assert response.status == 200
     path = harness.backend.requests[0].head.raw_path
     assert unquote_to_bytes(path).endswith(unquote_to_bytes(f"/test-bucket/{key}"))
     # Walrus decodes a path before it looks for the end of the bucket's name.
@@ -420,9 +420,9 @@ async def test_parameters_are_sorted_before_they_are_signed(carrier: str) -> Non
         resource = "GET\n\n\n1772366460\n/test-bucket/"
         head = v2_query("/test-bucket/?prefix=day%3D1%2Fa=b&delimiter=/", resource).head
 
-    answer, harness = await send(head_request(head))
+    response, harness = await send(head_request(head))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert b"prefix=day%3D1%2Fa=b" in harness.backend.requests[0].head.raw_target
 
 
@@ -451,9 +451,9 @@ async def test_an_operation_without_a_body_needs_no_length(operation: str, backe
     unsigned = {} if framing == "no length" else {"Transfer-Encoding": "chunked"}
     head = Signer().head(method, target, signed, unsigned=unsigned)[0]
 
-    answer, harness = await send(SignedRequest(head, b"0\r\n\r\n" if unsigned else b""), **of(backend))
+    response, harness = await send(SignedRequest(head, b"0\r\n\r\n" if unsigned else b""), **of(backend))
 
-    assert answer.status == 200
+    assert response.status == 200
     received = harness.backend.requests[0]
     assert (received.size, b"transfer-encoding" in received.head.fields) == (0, False)
     assert received.head.fields.get(b"content-length", [b"0"]) == [b"0"]
@@ -466,10 +466,10 @@ async def test_a_chunked_body_without_a_decoded_length_names_its_header() -> Non
     """
     head = Signer().head("PUT", TARGET, payload=UNSIGNED, unsigned={"Transfer-Encoding": "chunked"})[0]
 
-    answer, harness = await send(SignedRequest(head, b"5\r\nhello\r\n0\r\n\r\n"))
+    response, harness = await send(SignedRequest(head, b"5\r\nhello\r\n0\r\n\r\n"))
 
-    assert (answer.status, element(answer.body, "Code")) == (501, "NotImplemented")
-    assert element(answer.body, "Header") == "Transfer-Encoding"
+    assert (response.status, element(response.body, "Code")) == (501, "NotImplemented")
+    assert element(response.body, "Header") == "Transfer-Encoding"
     assert harness.backend.requests == []
 
 
@@ -481,9 +481,9 @@ async def test_two_lengths_of_one_body_are_refused() -> None:
     request = Signer().put(TARGET, b"hello", SIGNED_CHUNKS, transfer_chunks=100)
     head = request.head.replace(b"\r\n\r\n", b"\r\nContent-Length: 176\r\n\r\n")
 
-    answer, harness = await send(SignedRequest(head, request.body))
+    response, harness = await send(SignedRequest(head, request.body))
 
-    assert answer.status == 400
+    assert response.status == 400
     assert harness.backend.requests == []
 
 
@@ -516,9 +516,9 @@ async def test_the_codings_of_an_object_are_kept_without_aws_chunked(coding: str
         head, seed = signer.head("PUT", TARGET, signed, payload=mode, unsigned={"Content-Length": str(length)})
         request = SignedRequest(head, signer.encode(b"hello", mode, seed, 65536))
 
-    answer, harness = await send(request)
+    response, harness = await send(request)
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].head.fields.value(b"content-encoding") == CODINGS[coding]
 
 
@@ -571,7 +571,7 @@ async def test_a_pooled_connection_of_a_hop_is_kept_longer_than_by_the_hop() -> 
     statuses = []
     for _ in range(3):
         client.send(Signer().head("GET", TARGET)[0])
-        statuses.append((await client.answer()).status)
+        statuses.append((await client.response()).status)
         clock.advance(60)
         await turns(5)
     is_open = client.lost is None
@@ -594,9 +594,9 @@ async def test_metadata_arrive_as_they_were_signed(backend: str) -> None:
     metadata = {"x-amz-meta-name": "=?UTF-8?B?0YTQsNC50Ls=?=", "x-amz-meta-content_type": "text/x"}
     head = Signer().head("PUT", TARGET, metadata, unsigned={"Content-Length": "0"})[0]
 
-    answer, harness = await send(head_request(head), **of(backend))
+    response, harness = await send(head_request(head), **of(backend))
 
-    assert answer.status == 200
+    assert response.status == 200
     fields = harness.backend.requests[0].head.fields
     assert {name: fields.value(name.encode()) for name in metadata} == {n: v.encode() for n, v in metadata.items()}
 
@@ -648,11 +648,11 @@ async def test_two_names_that_are_one_to_the_storage_are_refused(names: tuple[st
     signed = {f"x-amz-meta-{name}": str(number) for number, name in enumerate(names)}
     head = Signer().head("PUT", TARGET, signed, unsigned={"Content-Length": "0"})[0]
 
-    answer, harness = await send(head_request(head), **of(backend))
+    response, harness = await send(head_request(head), **of(backend))
     kept, elsewhere = await send(head_request(head), **of("riakcs"))
 
-    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
-    assert element(answer.body, "ArgumentName") == f"x-amz-meta-{names[1]}"
+    assert (response.status, element(response.body, "Code")) == (400, "InvalidArgument")
+    assert element(response.body, "ArgumentName") == f"x-amz-meta-{names[1]}"
     assert harness.backend.requests == []
     assert (kept.status, len(elsewhere.backend.requests)) == (200, 1)
 
@@ -672,14 +672,14 @@ async def test_an_empty_override_is_signed_as_the_storage_reads_it(query: str, c
     """
     head = Signer().head("GET", f"{TARGET}?{query}")[0]
     for backend, signed in (("ceph-rgw", ceph), ("generic", others)):
-        answer, harness = await send(head_request(head), **of(backend))
+        response, harness = await send(head_request(head), **of(backend))
         request = harness.backend.requests[0]
         date = (request.head.fields.value(b"x-amz-date") or b"").decode()
         text = f"GET\n\n\n\nx-amz-date:{date}\n{TARGET}{signed}"
         key = BACKEND_KEY.secret_access_key.encode()
         expected = base64.b64encode(hmac.digest(key, text.encode(), "sha1")).decode()
 
-        assert answer.status == 200
+        assert response.status == 200
         sent = (request.head.fields.value(b"authorization") or b"").decode()
         assert signed is None or sent.rpartition(":")[2] == expected
 
@@ -728,10 +728,10 @@ async def test_a_broken_escape_in_the_source_of_a_copy_is_refused(source: str) -
     """
     versitygw 1401: S3 responds with 400, and does not look for a key with percent signs.
     """
-    answer, harness = await send(head_request(Signer().head("PUT", TARGET, {"x-amz-copy-source": source})[0]))
+    response, harness = await send(head_request(Signer().head("PUT", TARGET, {"x-amz-copy-source": source})[0]))
 
-    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
-    assert element(answer.body, "ArgumentName") == "x-amz-copy-source"
+    assert (response.status, element(response.body, "Code")) == (400, "InvalidArgument")
+    assert element(response.body, "ArgumentName") == "x-amz-copy-source"
     assert harness.backend.requests == []
 
 
@@ -751,9 +751,9 @@ async def test_the_checksum_of_nothing_is_no_fault_of_a_read(method: str, backen
     """
     request = bodiless({"x-amz-checksum-crc32": "AAAAAA==", "x-amz-sdk-checksum-algorithm": "CRC32"}, method)
 
-    answer, harness = await send(request, backend=storing(b"hello"), **of(backend))
+    response, harness = await send(request, backend=storing(b"hello"), **of(backend))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert backend.startswith("generic") or b"x-amz-checksum-crc32" not in harness.backend.requests[0].head.fields
 
 
@@ -783,11 +783,11 @@ async def test_a_range_may_end_far_beyond_the_object(span: str, start: int, prof
     content = b"0123456789"
     head = Signer().head(method, TARGET, {"range": f"bytes={span}"})[0]
 
-    answer, _ = await send(head_request(head), backend=storing(content), **of(profile))
+    response, _ = await send(head_request(head), backend=storing(content), **of(profile))
 
-    assert (answer.status, answer.header("content-range")) == (206, f"bytes {start}-9/10")
-    assert answer.header("content-length") == str(10 - start)
-    assert method == "HEAD" or answer.body == content[start:]
+    assert (response.status, response.header("content-range")) == (206, f"bytes {start}-9/10")
+    assert response.header("content-length") == str(10 - start)
+    assert method == "HEAD" or response.body == content[start:]
 
 
 @pytest.mark.parametrize("profile", WALRUS)
@@ -811,11 +811,11 @@ async def test_the_last_bytes_of_an_empty_object_are_none(span: str, status: int
     """
     head = Signer().head(method, TARGET, {"range": f"bytes={span}"})[0]
 
-    answer, _ = await send(head_request(head), backend=storing(b""), **of(profile))
+    response, _ = await send(head_request(head), backend=storing(b""), **of(profile))
 
-    assert answer.status == status
-    assert answer.header("content-range") is None or status == 416
-    assert status == 416 or answer.header("content-length") == "0"
+    assert response.status == status
+    assert response.header("content-range") is None or status == 416
+    assert status == 416 or response.header("content-length") == "0"
 
 
 @pytest.mark.parametrize("profile", WALRUS)
@@ -829,9 +829,9 @@ async def test_what_is_no_range_is_ignored(span: str, profile: str) -> None:
     """
     head = Signer().head("GET", TARGET, {"range": span})[0]
 
-    answer, _ = await send(head_request(head), backend=storing(b"1234"), **of(profile))
+    response, _ = await send(head_request(head), backend=storing(b"1234"), **of(profile))
 
-    assert (answer.status, answer.body, answer.header("content-range")) == (200, b"1234", None)
+    assert (response.status, response.body, response.header("content-range")) == (200, b"1234", None)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -861,9 +861,9 @@ async def test_what_is_no_range_is_kept_from_some(
     """
     head = Signer().head(method, TARGET, {"range": span})[0]
 
-    answer, harness = await send(head_request(head), profile=PROFILES[profile], signature=signature)
+    response, harness = await send(head_request(head), profile=PROFILES[profile], signature=signature)
 
-    assert answer.status == 200
+    assert response.status == 200
     received = harness.backend.requests[0].head.fields
     assert received.get(b"range") == ([span.encode()] if is_sent else None)
 
@@ -903,11 +903,11 @@ async def test_a_header_that_latin_1_cannot_write_is_refused(profile: str, carri
     guardian/grid 1716, minio 16159: S3 returns 400 for a file name with a curly quotation mark, and names the
     parameter.
     """
-    answer, _ = await send(override('inline; filename="\u2019.png"', carrier), backend=storing(b"x"), **of(profile))
+    response, _ = await send(override('inline; filename="\u2019.png"', carrier), backend=storing(b"x"), **of(profile))
 
-    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
-    assert element(answer.body, "Message") == "Header value cannot be represented using ISO-8859-1."
-    assert element(answer.body, "ArgumentName") == "response-content-disposition"
+    assert (response.status, element(response.body, "Code")) == (400, "InvalidArgument")
+    assert element(response.body, "Message") == "Header value cannot be represented using ISO-8859-1."
+    assert element(response.body, "ArgumentName") == "response-content-disposition"
 
 
 @pytest.mark.parametrize("carrier", ["v4", "v2", "v2 query"])
@@ -918,10 +918,10 @@ async def test_a_header_is_written_in_latin_1(value: str, profile: str, carrier:
     """
     guardian/grid 1716: a character of ISO 8859-1 is one byte of the header; all others need RFC 5987.
     """
-    answer, _ = await send(override(value, carrier), backend=storing(b"x"), **of(profile))
+    response, _ = await send(override(value, carrier), backend=storing(b"x"), **of(profile))
 
     # The client of the tests reads headers as ISO 8859-1.
-    assert (answer.status, answer.header("content-disposition")) == (200, value)
+    assert (response.status, response.header("content-disposition")) == (200, value)
 
 
 # Listings and documents
@@ -951,7 +951,9 @@ def listing(raw_key: bytes, *, is_truncated: bool = False) -> bytes:
     )
 
 
-async def list_with(raw_key: bytes, query: str, profile: str, *, is_truncated: bool = False) -> tuple[Answer, Harness]:
+async def list_with(
+    raw_key: bytes, query: str, profile: str, *, is_truncated: bool = False
+) -> tuple[Response, Harness]:
     """
     Return what a client gets from a backend whose listing has this key.
     """
@@ -970,13 +972,13 @@ async def test_a_key_that_xml_cannot_hold_is_listed_encoded(key: str, query: str
     """
     raw, real, _ = FORBIDDEN[key]
 
-    answer, _ = await list_with(raw, query, profile)
+    response, _ = await list_with(raw, query, profile)
 
-    assert answer.status == 200
-    assert element(answer.body, "EncodingType") == "url"
-    listed = re.findall(rb"<Key>([^<]*)</Key>", answer.body)
+    assert response.status == 200
+    assert element(response.body, "EncodingType") == "url"
+    listed = re.findall(rb"<Key>([^<]*)</Key>", response.body)
     assert [unquote_to_bytes(name) for name in listed] == [b"A", real]
-    assert answer.body.isascii()
+    assert response.body.isascii()
 
 
 @pytest.mark.parametrize("profile", ["riakcs", *WALRUS])
@@ -989,12 +991,12 @@ async def test_a_key_that_xml_cannot_hold_is_listed_as_s3_lists_it(key: str, pro
     """
     raw, real, written = FORBIDDEN[key]
 
-    answer, _ = await list_with(raw, "?list-type=2", profile, is_truncated=True)
+    response, _ = await list_with(raw, "?list-type=2", profile, is_truncated=True)
 
-    assert answer.status == 200
-    assert re.findall(rb"<Key>([^<]*)</Key>", answer.body) == [b"A", written]
-    assert element(answer.body, "KeyCount") == "2"
-    token = element(answer.body, "NextContinuationToken") or ""
+    assert response.status == 200
+    assert re.findall(rb"<Key>([^<]*)</Key>", response.body) == [b"A", written]
+    assert element(response.body, "KeyCount") == "2"
+    token = element(response.body, "NextContinuationToken") or ""
     assert base64.urlsafe_b64decode(token) == real
 
 
@@ -1011,11 +1013,11 @@ async def test_a_folder_that_xml_cannot_hold_is_one_too(profile: str, query: str
     backend = answering(lambda request: response(document, "Content-Type: application/xml"))
     head = Signer().head("GET", f"/test-bucket?prefix=a_&delimiter=%2F{query}")[0]
 
-    answer, _ = await send(head_request(head), backend=backend, **of(profile))
+    received, _ = await send(head_request(head), backend=backend, **of(profile))
 
-    assert answer.status == 200
-    assert re.findall(rb"<CommonPrefixes><Prefix>([^<]*)</Prefix></CommonPrefixes>", answer.body) == [written]
-    assert re.findall(rb"<Key>", answer.body) == []
+    assert received.status == 200
+    assert re.findall(rb"<CommonPrefixes><Prefix>([^<]*)</Prefix></CommonPrefixes>", received.body) == [written]
+    assert re.findall(rb"<Key>", received.body) == []
 
 
 @pytest.mark.parametrize(
@@ -1040,9 +1042,9 @@ async def test_a_list_that_is_not_understood_is_refused_as_before(document: byte
     backend = answering(lambda request: response(document, "Content-Type: application/xml"))
     head = Signer().head("GET", "/test-bucket?list-type=2")[0]
 
-    answer, _ = await send(head_request(head), backend=backend, **of(profile))
+    received, _ = await send(head_request(head), backend=backend, **of(profile))
 
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+    assert (received.status, element(received.body, "Code")) == (500, "InternalError")
 
 
 DELETED = {
@@ -1077,9 +1079,9 @@ async def test_white_space_is_part_of_a_deleted_key(key: str, profile: str) -> N
     """
     backend = answering(lambda request: b"HTTP/1.1 204 No Content\r\n\r\n")
 
-    answer, harness = await send(deletion(key), backend=backend, **of(profile))
+    response, harness = await send(deletion(key), backend=backend, **of(profile))
 
-    assert answer.status == 200
+    assert response.status == 200
     assert [request.head.raw_path.rpartition(b"/")[2] for request in harness.backend.requests] == [DELETED[key]]
 
 
@@ -1091,9 +1093,9 @@ async def test_a_deletion_that_is_no_xml_is_refused(key: str, profile: str) -> N
     aws-sdk-ruby 797, aws-sdk-php 1106, ex_aws_s3 112: a character that XML forbids in a key must not be dropped
     silently.
     """
-    answer, harness = await send(deletion(key), **of(profile))
+    response, harness = await send(deletion(key), **of(profile))
 
-    assert (answer.status, element(answer.body, "Code")) == (400, "MalformedXML")
+    assert (response.status, element(response.body, "Code")) == (400, "MalformedXML")
     assert harness.backend.requests == []
 
 
@@ -1130,9 +1132,9 @@ async def test_a_form_is_read_as_dotnet_writes_it(signature: str, *, is_quoted: 
     """
     fields = (v4_fields if signature == "v4" else v2_fields)(FIELDS, key="k")
 
-    answer, harness = await send(form(fields, is_quoted=is_quoted, has_types=has_types))
+    response, harness = await send(form(fields, is_quoted=is_quoted, has_types=has_types))
 
-    assert answer.status == 204
+    assert response.status == 204
     received = harness.backend.requests[0]
     assert (received.head.raw_target, received.body) == (TARGET.encode(), b"hello")
 
@@ -1145,10 +1147,10 @@ async def test_fields_behind_the_file_are_missed_by_name(signature: str) -> None
     """
     fields = (v4_fields if signature == "v4" else v2_fields)(FIELDS, key="k")
 
-    answer, harness = await send(form(fields, is_quoted=True, has_types=False, file_first=True))
+    response, harness = await send(form(fields, is_quoted=True, has_types=False, file_first=True))
 
-    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
-    assert element(answer.body, "ArgumentName") == "key"
+    assert (response.status, element(response.body, "Code")) == (400, "InvalidArgument")
+    assert element(response.body, "ArgumentName") == "key"
     assert harness.backend.requests == []
 
 

@@ -21,14 +21,14 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from s3proxy.backend.reader import MAX_INTERIM_ANSWERS
+from s3proxy.backend.reader import MAX_INTERIM_RESPONSES
 from s3proxy.backend.request import BackendLimits
 from s3proxy.exchange.exchange import Exchange
 from s3proxy.exchange.machine import State
 from s3proxy.frontend.times import ClientTimes
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.credential import BudgetLimits
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, respond_ok
 from s3proxy.testing.faulty_client import FaultyClient
 from tests.conftest import ErrorLog
 from tests.support.forms import form_request, multipart, v4_fields
@@ -210,18 +210,18 @@ async def _kept_alive(stage: Stage) -> FaultyClient:
     stage.backend.behave()
     client = await stage.connect()
     client.send(GET)
-    assert await client.answer("GET")
+    assert await client.response("GET")
     return client
 
 
-async def _kept_alive_after_a_long_answer(stage: Stage) -> FaultyClient:
+async def _kept_alive_after_a_long_response(stage: Stage) -> FaultyClient:
     stage.backend.on_request = lambda connection, request: connection.send(LONG)
     client = await stage.connect()
     client.pause()
     client.send(GET)
     await stage.reach(State.RELAYING)
     client.resume()
-    assert await client.answer("GET")
+    assert await client.response("GET")
     return client
 
 
@@ -343,13 +343,13 @@ async def _relaying_to_who_reads_nothing_and_asks_more(stage: Stage) -> FaultyCl
     client.pause()
     client.send(GET)
     await stage.reach(State.RELAYING)
-    stage.backend.on_request = answer_ok
+    stage.backend.on_request = respond_ok
     client.send(GET * 400)
     await turns(20)
     return client
 
 
-async def _kept_alive_with_an_unread_answer(stage: Stage) -> FaultyClient:
+async def _kept_alive_with_an_unread_response(stage: Stage) -> FaultyClient:
     """
     The response is complete but not yet sent: the connection already waits for the next request.
     """
@@ -368,30 +368,30 @@ async def _kept_alive_with_an_unread_answer(stage: Stage) -> FaultyClient:
     return client
 
 
-async def _refused_with_an_unread_answer(stage: Stage) -> FaultyClient:
-    client = await _kept_alive_with_an_unread_answer(stage)
+async def _refused_with_an_unread_response(stage: Stage) -> FaultyClient:
+    client = await _kept_alive_with_an_unread_response(stage)
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
     await turns(20)
     return client
 
 
-async def _more_is_asked_with_an_unread_answer(stage: Stage) -> FaultyClient:
-    client = await _kept_alive_with_an_unread_answer(stage)
+async def _more_is_asked_with_an_unread_response(stage: Stage) -> FaultyClient:
+    client = await _kept_alive_with_an_unread_response(stage)
     stage.backend.on_request = never
     client.send(GET)
     await turns(40)
     return client
 
 
-async def _more_is_sent_with_an_unread_answer(stage: Stage) -> FaultyClient:
-    client = await _kept_alive_with_an_unread_answer(stage)
+async def _more_is_sent_with_an_unread_response(stage: Stage) -> FaultyClient:
+    client = await _kept_alive_with_an_unread_response(stage)
     client.send(UPLOAD.head + UPLOAD.body[: len(UPLOAD.body) // 2])
     await turns(40)
     return client
 
 
-async def _more_is_read_with_an_unread_answer(stage: Stage) -> FaultyClient:
-    client = await _kept_alive_with_an_unread_answer(stage)
+async def _more_is_read_with_an_unread_response(stage: Stage) -> FaultyClient:
+    client = await _kept_alive_with_an_unread_response(stage)
     stage.backend.on_request = lambda connection, request: connection.send(LONG)
     client.send(GET)
     await turns(40)
@@ -402,9 +402,9 @@ async def _owing_a_refused_body(stage: Stage) -> FaultyClient:
     request = STRANGER.put(TARGET, SMALL)
     client = await stage.connect()
     client.send(request.head + request.body[:500])
-    answer = await client.answer("PUT")
-    assert answer is not None
-    assert answer.status == 403
+    response = await client.response("PUT")
+    assert response is not None
+    assert response.status == 403
     return client
 
 
@@ -412,16 +412,16 @@ async def _lingering(stage: Stage) -> FaultyClient:
     request = STRANGER.put(TARGET, BODY, SIGNED_CHUNKS)
     client = await stage.connect()
     client.send(request.head + request.body[:500])
-    answer = await client.answer("PUT")
-    assert answer is not None
-    assert answer.status == 403
+    response = await client.response("PUT")
+    assert response is not None
+    assert response.status == 403
     return client
 
 
 async def _refused_connection(stage: Stage) -> FaultyClient:
     client = await stage.connect()
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
-    assert await client.answer("GET")
+    assert await client.response("GET")
     return client
 
 
@@ -449,12 +449,12 @@ STATES = {
     "before a head": StateRow(_idle, TIMES.head),
     "in a head": StateRow(_in_head, TIMES.head),
     "kept alive": StateRow(_kept_alive, TIMES.keep_alive),
-    "kept alive after a long answer": StateRow(_kept_alive_after_a_long_answer, TIMES.keep_alive),
-    "kept alive, its answer unread": StateRow(_kept_alive_with_an_unread_answer, TIMES.keep_alive),
-    "refused as no request, an answer unread": StateRow(_refused_with_an_unread_answer, TIMES.linger),
-    "an answer unread, more is asked": StateRow(_more_is_asked_with_an_unread_answer, SEVERAL),
-    "an answer unread, more is sent": StateRow(_more_is_sent_with_an_unread_answer, TIMES.idle),
-    "an answer unread, more is to be read": StateRow(_more_is_read_with_an_unread_answer, 2 * TIMES.idle),
+    "kept alive after a long response": StateRow(_kept_alive_after_a_long_response, TIMES.keep_alive),
+    "kept alive, its response unread": StateRow(_kept_alive_with_an_unread_response, TIMES.keep_alive),
+    "refused as no request, a response unread": StateRow(_refused_with_an_unread_response, TIMES.linger),
+    "a response unread, more is asked": StateRow(_more_is_asked_with_an_unread_response, SEVERAL),
+    "a response unread, more is sent": StateRow(_more_is_sent_with_an_unread_response, TIMES.idle),
+    "a response unread, more is to be read": StateRow(_more_is_read_with_an_unread_response, 2 * TIMES.idle),
     "LOOKING_UP": StateRow(_looking_up, LOOKUP),
     "LOOKING_UP for an upload": StateRow(_looking_up_for_an_upload, LOOKUP),
     "LOOKING_UP by the authorizer": StateRow(_authorizing, LOOKUP),
@@ -528,7 +528,7 @@ LOSSES: dict[str, Callable[[Stage, FaultyClient], None]] = {
 OF_THE_SOURCE = ("LOOKING_UP", "LOOKING_UP for an upload", "LOOKING_UP by the authorizer", "JUDGING_FORM")
 OF_THE_BACKEND = (
     "kept alive",
-    "kept alive after a long answer",
+    "kept alive after a long response",
     "LOOKING_UP for a budget",
     "SENDING",
     "SENDING to who reads nothing",
@@ -607,7 +607,7 @@ class DripRow:
         drip: Bytes that it sends one by one.
         every: Seconds between two bytes.
         seconds: Time in which all requests have ended, and the connection serves none.
-        answer: Bytes that the backend sends one by one.
+        response: Bytes that the backend sends one by one.
         options: Options of the harness.
     """
 
@@ -615,7 +615,7 @@ class DripRow:
     request: bytes = b""
     drip: bytes = b""
     every: float = TIMES.idle - 1
-    answer: bytes = b""
+    response: bytes = b""
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -642,11 +642,11 @@ DRIPS = {
         TIMES.linger, REFUSED_SMALL.head, REFUSED_SMALL.body, every=TIMES.linger - 1
     ),
     "a refused upload that goes on": DripRow(TIMES.linger, REFUSED_LARGE.head, BODY, every=TIMES.linger - 1),
-    "a backend's head": DripRow(FIRST_BYTE, GET, answer=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
-    "a backend's head, fast enough for none": DripRow(FIRST_BYTE, GET, answer=b"HTTP/1.1 200 OK\r\nA: b", every=1),
-    "interim answers": DripRow(FIRST_BYTE, GET, answer=b"HTTP/1.1 103 Early\r\n\r\n" * 99, every=1),
-    "a backend's chunk size": DripRow(LIMITS.idle_time, GET, answer=b"0" * 99, every=1),
-    "a backend's trailer": DripRow(LIMITS.idle_time, GET, answer=b"0\r\nA: " + b"b" * 99, every=1),
+    "a backend's head": DripRow(FIRST_BYTE, GET, response=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    "a backend's head, fast enough for none": DripRow(FIRST_BYTE, GET, response=b"HTTP/1.1 200 OK\r\nA: b", every=1),
+    "interim responses": DripRow(FIRST_BYTE, GET, response=b"HTTP/1.1 103 Early\r\n\r\n" * 99, every=1),
+    "a backend's chunk size": DripRow(LIMITS.idle_time, GET, response=b"0" * 99, every=1),
+    "a backend's trailer": DripRow(LIMITS.idle_time, GET, response=b"0\r\nA: " + b"b" * 99, every=1),
 }
 
 
@@ -660,13 +660,13 @@ async def test_a_drip(name: str, channel: str, error_log: ErrorLog) -> None:
     row = DRIPS[name]
     stage = Stage(channel, **row.options)
 
-    def answer(connection: FaultyConnection, request: Any) -> None:
+    def respond(connection: FaultyConnection, request: Any) -> None:
         if "chunk size" in name or "trailer" in name:
             connection.send(OK_CHUNKED)
-        connection.send_slowly(row.answer, 1 / row.every, stage.clock, 1)
+        connection.send_slowly(row.response, 1 / row.every, stage.clock, 1)
 
-    if row.answer:
-        stage.backend.on_request = answer
+    if row.response:
+        stage.backend.on_request = respond
     client = await stage.connect()
     client.send(row.request)
     await turns(40)
@@ -701,18 +701,18 @@ async def test_a_drip(name: str, channel: str, error_log: ErrorLog) -> None:
 
 @pytest.mark.parametrize("channel", ["http", "https"])
 @pytest_twisted.ensureDeferred
-async def test_endless_interim_answers(channel: str) -> None:
+async def test_endless_interim_responses(channel: str) -> None:
     """
     A backend that sends only interim responses is dropped after a few.
     """
     stage = Stage(channel)
     interim = b"HTTP/1.1 103 Early Hints\r\n\r\n"
-    stage.backend.on_request = lambda connection, request: connection.send(interim * (MAX_INTERIM_ANSWERS + 1))
-    answer = await stage.harness.request(GET)
+    stage.backend.on_request = lambda connection, request: connection.send(interim * (MAX_INTERIM_RESPONSES + 1))
+    response = await stage.harness.request(GET)
     busy = stage.harness.pool.busy_count
     await stage.harness.close()
 
-    assert (answer.status, busy, stage.clock.seconds()) == (500, 0, 0)
+    assert (response.status, busy, stage.clock.seconds()) == (500, 0, 0)
 
 
 @pytest_twisted.ensureDeferred
@@ -738,7 +738,7 @@ async def test_what_nothing_bounds_is_found(liveness: Ledger) -> None:
     idle.reset()
     await stage.harness.close()
 
-    assert any("FOR_ANSWER" in fault for fault in of_backend)
+    assert any("FOR_RESPONSE" in fault for fault in of_backend)
     assert any("AWAITING" in fault for fault in of_backend)
     assert any("HEAD" in fault for fault in of_client)
 
@@ -771,7 +771,7 @@ async def test_a_lookup_that_does_not_end_well(who: str, end: str, error_log: Er
     else:
         stage.asked[0].errback(ConnectionLost() if end == "failure" else CancelledError())
     await until(lambda: client.received, 3000)
-    answer = await client.answer("GET")
+    response = await client.response("GET")
     for deferred in late:
         deferred.callback(next(iter(stage.harness.credentials.values())) if who == "source" else None)
     await turns(10)
@@ -779,8 +779,8 @@ async def test_a_lookup_that_does_not_end_well(who: str, end: str, error_log: Er
     await stage.harness.close()
     error_log.flush()
 
-    assert answer is not None
-    assert answer.status == 503
+    assert response is not None
+    assert response.status == 503
     assert stage.backend.requests == []
     assert used == 0
     assert stage.clock.getDelayedCalls() == []

@@ -57,11 +57,11 @@ async def test_what_a_storage_takes_for_a_preflight(profile: str, signature: str
     """
     harness = Harness(profile=PROFILES[profile], signature=signature)
 
-    answers = [await harness.request(preflight(target, asked)) for target in TARGETS]
+    responses = [await harness.request(preflight(target, asked)) for target in TARGETS]
     await harness.close()
 
     heads = [request.head for request in harness.backend.requests]
-    assert [answer.status for answer in answers] == [200] * len(TARGETS)
+    assert [response.status for response in responses] == [200] * len(TARGETS)
     assert [head.raw_target for head in heads] == [target.encode().partition(b"?")[0] for target in TARGETS]
     expected = ASKED[asked] if profile == "swift" else asked.encode()
     for head in heads:
@@ -80,10 +80,10 @@ async def test_no_other_request_asks_for_more(method: str) -> None:
     target = "/test-bucket/key?uploads" if method == "POST" else "/test-bucket/key"
     unsigned = {"Origin": "https://app.test", "Access-Control-Request-Method": method, "Content-Length": "0"}
 
-    answer = await harness.request(Signer().head(method, target, {}, unsigned=unsigned)[0])
+    response = await harness.request(Signer().head(method, target, {}, unsigned=unsigned)[0])
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert [request.head.fields.get(b"access-control-request-headers") for request in harness.backend.requests] == [
         None
     ]

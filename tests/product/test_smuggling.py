@@ -391,13 +391,13 @@ async def test_through_sockets() -> None:
         before = len(harness.backend.requests)
         client = await harness.connect()
         client.send(framing.wire)
-        answer = await client.answer("GET")
+        response = await client.response("GET")
         if framing.passes:
-            assert answer is not None, name
+            assert response is not None, name
             client.transport.abortConnection()
         await client.until(lambda client=client: client.lost)
         targets = [request.head.raw_target for request in harness.backend.requests[before:]]
-        judge((answer.status,) if answer is not None else (), targets, framing)
+        judge((response.status,) if response is not None else (), targets, framing)
     received = sum(connection.received_size for connection in harness.backend.connections)
     understood = sum(len(request.raw_head) + request.size for request in harness.backend.requests)
     partial = harness.backend.partial_count

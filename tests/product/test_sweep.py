@@ -211,14 +211,14 @@ async def sweep(profile: str, unknown_count: int) -> tuple[int, int, list[str]]:
             if client.lost is not None:
                 client = await harness.connect()
             client.send(signed_by(carrier, method, LEVELS[level], f"{name}=1" if name else ""))
-            answer = await client.answer(method)
+            response = await client.response(method)
             sent += 1
             # At Walrus a response that does not fit the operation is not a success.
-            is_refused = answer.status == 500 and harness.backend.requests
-            assert answer.status in {*range(200, 500), 501} or is_refused, (
-                f"{carrier} {method} {level} {name}: {answer.status}"
+            is_refused = response.status == 500 and harness.backend.requests
+            assert response.status in {*range(200, 500), 501} or is_refused, (
+                f"{carrier} {method} {level} {name}: {response.status}"
             )
-            if answer.header("connection") == "close":
+            if response.header("connection") == "close":
                 client.transport.abortConnection()
                 client = await harness.connect()
             for request in harness.backend.requests:

@@ -51,7 +51,7 @@ async def test_a_verdict_inside_the_last_bytes_keeps_the_connection() -> None:
     client = await harness.connect()
     client.send(request.head + wire + GET)
 
-    first, second = await client.answer("PUT"), await client.answer("GET")
+    first, second = await client.response("PUT"), await client.response("GET")
     await harness.close()
 
     assert first is not None
@@ -69,13 +69,13 @@ async def test_close_is_understood(connection: str) -> None:
     harness = Harness()
     client = await harness.connect()
     client.send(Signer().head("GET", TARGET, unsigned={"Connection": connection})[0])
-    answer = await client.answer()
+    response = await client.response()
     await client.until(lambda: client.lost)
     await harness.close()
 
-    assert answer is not None
-    assert answer.body == b"hello"
-    assert answer.header("Connection") == "close"
+    assert response is not None
+    assert response.body == b"hello"
+    assert response.header("Connection") == "close"
     assert "closed cleanly" in str(client.lost.value)
 
 
@@ -86,10 +86,15 @@ async def test_no_header_is_invented() -> None:
     """
     harness = Harness()
     harness.backend.on_request = lambda connection, request: connection.send(OK)
-    answer = await harness.request(GET)
+    response = await harness.request(GET)
     await harness.close()
 
-    assert sorted(name.lower() for name, _ in answer.headers) == ["content-length", "date", "etag", "x-amz-request-id"]
+    assert sorted(name.lower() for name, _ in response.headers) == [
+        "content-length",
+        "date",
+        "etag",
+        "x-amz-request-id",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -120,10 +125,10 @@ async def test_targets_pass_byte_for_byte(path: str) -> None:
     s3proxy forwards what it verified: it normalises nothing.
     """
     harness = Harness()
-    answer = await harness.request(Signer().head("GET", path)[0])
+    response = await harness.request(Signer().head("GET", path)[0])
     await harness.close()
 
-    assert answer.status == 200, answer.body
+    assert response.status == 200, response.body
     assert harness.backend.requests[0].head.raw_target == path.encode()
 
 
@@ -136,10 +141,10 @@ async def test_transfer_chunks_may_end_anywhere(size: int) -> None:
     body = BODY[:70_000]
     request = Signer().put(TARGET, body, UNSIGNED_TRAILER, transfer_chunks=size)
     harness = Harness()
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].body == body
 
 
@@ -227,7 +232,7 @@ async def test_no_paused_connection_is_pooled() -> None:
     client = await harness.connect()
     for _ in range(3):
         client.send(GET)
-        await client.answer()
+        await client.response()
     (connection,) = harness.pool.connections
     is_read = connection.transport in reactor.getReaders()
     harness.backend.connections[0].transport.loseConnection()
@@ -238,7 +243,7 @@ async def test_no_paused_connection_is_pooled() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_answer_which_comes_with_a_reset_is_read() -> None:
+async def test_a_response_which_comes_with_a_reset_is_read() -> None:
     """
     A backend refuses and closes while s3proxy sends: if its response has arrived, the client gets it.
     """
@@ -254,11 +259,11 @@ async def test_an_answer_which_comes_with_a_reset_is_read() -> None:
     request = Signer().put(TARGET, BODY * 10, UNSIGNED)
     client = await harness.connect()
     client.send(request.head + request.body)
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer is not None
-    assert (answer.status, element(answer.body, "Code")) in {(400, "EntityTooLarge"), (500, "InternalError")}
+    assert response is not None
+    assert (response.status, element(response.body, "Code")) in {(400, "EntityTooLarge"), (500, "InternalError")}
     assert backend.requests == []
 
 
@@ -309,14 +314,14 @@ async def test_a_stock_site_is_told_clearly(error_log: ErrorLog) -> None:
 
     client = await harness.connect(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port))
     client.send(b"GET /s3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    answer = await client.answer()
+    response = await client.response()
     await port.stopListening()
     await client.until(lambda: client.lost)
     await harness.close()
 
-    assert answer is not None
-    assert answer.status == 500
-    assert b"S3Site" in answer.body
+    assert response is not None
+    assert response.status == 500
+    assert b"S3Site" in response.body
     assert len(error_log.flush()) == 1
 
 
@@ -376,10 +381,10 @@ async def test_virtual_hosted_buckets_become_path_style() -> None:
     """
     signer = Signer(host="bucket.with.dots.s3.example.test")
     harness = Harness()
-    answer = await harness.request(signer.head("GET", "/key")[0])
+    response = await harness.request(signer.head("GET", "/key")[0])
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].head.raw_target == b"/bucket.with.dots/key"
 
 
@@ -587,9 +592,9 @@ async def test_a_request_is_gone_with_its_end(mode: str) -> None:
     try:
         for _ in range(3):
             client.send(request.head + request.body)
-            answer = await client.answer(request.head[:3].decode())
-            assert answer is not None
-            assert answer.status == 200
+            response = await client.response(request.head[:3].decode())
+            assert response is not None
+            assert response.status == 200
         left = [held for held in everything_of_a_request() if id(held) not in before]
     finally:
         gc.enable()

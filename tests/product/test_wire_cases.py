@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 import pytest_twisted
 
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Response
 from tests.support.harness import VECTORS, Harness, in_transfer_chunks, load_cases, material, send_pieces, turns
 from tests.support.wire_cases import FILES, LONG, element, judge_refusal
 
@@ -32,7 +32,7 @@ def _runs() -> list[Any]:
 RUNS = _runs()
 
 
-async def run_case(harness: Harness, case: dict[str, Any], step: int) -> Answer | None:
+async def run_case(harness: Harness, case: dict[str, Any], step: int) -> Response | None:
     """
     Send a case as the data set describes it, and return the response.
     """
@@ -40,7 +40,7 @@ async def run_case(harness: Harness, case: dict[str, Any], step: int) -> Answer 
     if "raw" in case:
         wire = material(case["raw"])
         client.send(wire)
-        return await client.answer(wire.split(b" ", 1)[0].decode("latin-1"))
+        return await client.response(wire.split(b" ", 1)[0].decode("latin-1"))
     request = case["request"]
     head = f"{request['method']} {request['target']} HTTP/1.1\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in request["headers"])
@@ -53,7 +53,7 @@ async def run_case(harness: Harness, case: dict[str, Any], step: int) -> Answer 
     await send_pieces(client, body, step)
     if case.get("close_after_body"):
         client.transport.loseWriteConnection()
-    return await client.answer(request["method"])
+    return await client.response(request["method"])
 
 
 DECIDED: dict[str, dict[str, Any]] = {
@@ -66,12 +66,12 @@ What is stored differently from the data set, by case.
 """
 
 
-def judge_acceptance(case: dict[str, Any], answer: Answer, harness: Harness) -> list[str]:
+def judge_acceptance(case: dict[str, Any], response: Response, harness: Harness) -> list[str]:
     """
     Return what is wrong with an accepted request.
     """
-    if answer.status >= 400 or answer.status != case["expected"].get("status", answer.status):
-        return [f"answered {answer.status} {element(answer.body, 'Code')}: {element(answer.body, 'Message')}"]
+    if response.status >= 400 or response.status != case["expected"].get("status", response.status):
+        return [f"answered {response.status} {element(response.body, 'Code')}: {element(response.body, 'Message')}"]
     requests = harness.backend.requests
     if len(requests) != 1:
         return [f"{len(requests)} requests at the backend"]
@@ -107,27 +107,27 @@ async def test_case(case: dict[str, Any], step: int, case_table: dict[str, Count
     """
     harness = Harness()
 
-    answer = await run_case(harness, case, step)
+    response = await run_case(harness, case, step)
     await turns(3)
     await harness.close()
 
     wanted = case["expected"]
     outcome = "passed"
     if "raw" in case:
-        assert answer is None or answer.status in wanted.get("allowed_status", [answer.status])
+        assert response is None or response.status in wanted.get("allowed_status", [response.status])
         assert len(harness.backend.requests) == wanted.get("backend_requests", len(harness.backend.requests))
-    elif answer is None:
-        pytest.fail("the connection ended without an answer")
+    elif response is None:
+        pytest.fail("the connection ended without a response")
     elif wanted["verdict"] == "accept":
-        assert judge_acceptance(case, answer, harness) == []
-    elif case.get("tolerated_accept") and answer.status < 400:
+        assert judge_acceptance(case, response, harness) == []
+    elif case.get("tolerated_accept") and response.status < 400:
         outcome = "tolerated"
         assert len(harness.backend.requests) == 1
     else:
-        assert judge_refusal(case, answer) == []
+        assert judge_refusal(case, response) == []
         assert harness.backend.requests == []
-        if (wanted.get("status") or answer.status) != answer.status or (
-            wanted.get("code") and answer.body and element(answer.body, "Code") != wanted["code"]
+        if (wanted.get("status") or response.status) != response.status or (
+            wanted.get("code") and response.body and element(response.body, "Code") != wanted["code"]
         ):
             outcome = "allowed alternative"
     case_table.setdefault(case["file"], Counter())[outcome] += 1

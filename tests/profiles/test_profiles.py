@@ -144,7 +144,7 @@ def test_a_backend_key_has_no_secret_text() -> None:
         ("writes_own_errors", True),
         ("checks_results", True),
         ("filters_pages", True),
-        ("overrides_answers", True),
+        ("overrides_responses", True),
         ("lists_v1", True),
         ("lacks_location", True),
         ("target", TargetForm("/", frozenset())),

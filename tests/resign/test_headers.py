@@ -8,9 +8,9 @@ import pytest
 
 from s3proxy.mending.listing import read_listing
 from s3proxy.profiles.known import PROFILES
-from s3proxy.resign.answer import answer_headers
 from s3proxy.resign.headers import asking_for, bare_entity_tags, passed_headers
 from s3proxy.resign.public_name import PublicName, host_names
+from s3proxy.resign.response import response_headers
 from s3proxy.resign.target import backend_query
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidArgument, InvalidRequest
@@ -195,7 +195,7 @@ def answered(*headers: tuple[bytes, bytes]) -> HeaderList:
     Return the headers that a client gets.
     """
     head = ResponseHead(b"HTTP/1.1", 200, b"OK", list(headers), index_headers(headers))
-    headers = answer_headers(head, NAME, [])
+    headers = response_headers(head, NAME, [])
     assert headers[0] == (b"x-amz-request-id", b"OURS")
     return headers[1:]
 

@@ -16,7 +16,7 @@ from s3proxy.awschunked.encoder import CHUNK_SIZE, ChunkEncoder
 from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
 from s3proxy.s3.head import RequestHead
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, respond_ok
 from tests.support.backpressure import BLOCKS, BUFFER, KERNEL, STOP_AFTER
 from tests.support.chunks import Chunks, read_chunks
 from tests.support.harness import Harness, turns, until
@@ -65,12 +65,12 @@ async def test_a_streamed_body_goes_in_chunks(mode: str, size: int, tls: bool) -
     """
     harness = Harness(payload="chunks", is_tls=tls)
     request = Signer().put(TARGET, BODY[:size], mode)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     got = stored(harness)
     chunks = read(got.head, got.body)
-    assert answer.status == 200
+    assert response.status == 200
     assert field(got.head, "x-amz-content-sha256") == STREAMING
     assert field(got.head, "x-amz-decoded-content-length") == str(size)
     assert field(got.head, "content-length") == str(got.size)
@@ -118,12 +118,12 @@ async def test_what_is_covered(payload: str, mode: str, size: int, expected: str
     """
     harness = Harness(payload=payload)
     request = Signer().put(TARGET, BODY[:size], mode)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     got = stored(harness)
     digest = hashlib.sha256(BODY[:size]).hexdigest()
-    assert answer.status == 200
+    assert response.status == 200
     assert field(got.head, "x-amz-content-sha256") == (digest if expected == "hash" else expected)
     assert (got.body, field(got.head, "content-encoding")) == (BODY[:size], None)
 
@@ -166,11 +166,11 @@ async def test_what_is_known_of_a_body_on_disk(payload: str, checksum: bool, exp
     digest = hashlib.sha256(BODY)
     headers = {"x-amz-checksum-sha256": base64.b64encode(digest.digest()).decode()} if checksum else {}
     request = Signer().put(TARGET, BODY, UNSIGNED, headers=headers)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert field(got.head, "x-amz-content-sha256") == (digest.hexdigest() if expected == "hash" else expected)
     assert (read(got.head, got.body).data if expected == STREAMING else got.body) == BODY
 
@@ -182,11 +182,11 @@ async def test_a_forms_file_goes_in_chunks() -> None:
     """
     harness = Harness(payload="chunks", body_limits=BodyLimits(streams_forms=True))
     form = upload(BODY)
-    answer = await harness.request(form.head, form.body)
+    response = await harness.request(form.head, form.body)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 204
+    assert response.status == 204
     assert (read(got.head, got.body).data, got.head.method) == (BODY, b"PUT")
 
 
@@ -197,11 +197,11 @@ async def test_what_nobody_signed_we_do_not_sign() -> None:
     """
     harness = Harness(payload="chunks", anonymous=Anonymous(passes=True))
     head = f"PUT {TARGET} HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: {len(BODY)}\r\n\r\n"
-    answer = await harness.request(head.encode(), BODY)
+    response = await harness.request(head.encode(), BODY)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert got.body == BODY
     assert {b"authorization", b"x-amz-content-sha256", b"x-amz-decoded-content-length"}.isdisjoint(got.head.fields)
 
@@ -250,11 +250,11 @@ async def test_a_refused_body_is_not_complete(mode: str, fault: str, code: str, 
     backend.on_lost = lambda connection: cuts.append((connection.head, b"".join(connection._pieces)))  # type: ignore[arg-type]
     harness = Harness(payload="chunks", backend=backend, body_limits=BodyLimits(small_body=small_body))
     head, body = broken(mode, size, fault)
-    answer = await harness.request(head, body)
+    response = await harness.request(head, body)
     await turns(5)
     await harness.close()
 
-    assert (answer.status, element(answer.body, "Code")) == (400 if code == "BadDigest" else 403, code)
+    assert (response.status, element(response.body, "Code")) == (400 if code == "BadDigest" else 403, code)
     assert backend.requests == []
     for cut_head, wire in cuts:
         if cut_head is None:
@@ -291,17 +291,17 @@ async def test_an_early_success_is_never_believed() -> None:
     A backend that sends 200 before the zero chunk is reset.
     """
     backend = FaultyBackend()
-    backend.on_head = lambda connection, head: answer_ok(connection, ReceivedRequest(head, b"", b"", 0, ""))
+    backend.on_head = lambda connection, head: respond_ok(connection, ReceivedRequest(head, b"", b"", 0, ""))
     harness = Harness(payload="chunks", backend=backend)
     request = Signer().put(TARGET, BODY, SIGNED_CHUNKS)
     client = await harness.connect()
     client.send(request.head + request.body[:200_000])
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await until(lambda: backend.connections[0].lost)
     await harness.close()
 
-    assert answer is not None
-    assert answer.status == 500
+    assert response is not None
+    assert response.status == 500
     assert harness.proxy.context.counts.committed_early == 1
     assert backend.requests == []
 
@@ -318,7 +318,7 @@ async def test_a_stale_connection_is_not_the_clients_problem() -> None:
     harness = Harness(payload="chunks", backend=backend)
     client = await harness.connect()
     client.send(Signer().head("GET", TARGET)[0])
-    await client.answer()
+    await client.response()
     backend.requests.clear()
     heads: list[RequestHead] = []
 
@@ -332,11 +332,11 @@ async def test_a_stale_connection_is_not_the_clients_problem() -> None:
     client.send(request.head + request.body[:100_000])
     await until(lambda: len(heads) == 2)
     client.send(request.body[100_000:])
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer is not None
-    assert answer.status == 200
+    assert response is not None
+    assert response.status == 200
     got = stored(harness)
     assert heads[0].headers == heads[1].headers
     assert read(got.head, got.body).data == BODY
@@ -397,8 +397,8 @@ async def test_a_fast_upload_which_stalls_keeps_no_large_block(monkeypatch: pyte
     monkeypatch.setattr(ChunkEncoder, "feed", feeding)
     harness = Harness(payload="chunks", backend=FaultyBackend(keeps_bodies=False))
     request = Signer().put(TARGET, BODY * 60, UNSIGNED)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert max(kept) <= 2 * CHUNK_SIZE

@@ -20,7 +20,7 @@ from s3proxy.body.plan import BodyLimits
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import Profile
 from s3proxy.s3.head import RequestHead
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, respond_ok
 from tests.support.backpressure import BLOCKS, BUFFER, KERNEL, STOP_AFTER
 from tests.support.harness import Harness, turns, until
 from tests.support.memory import MemoryProxy, Stored
@@ -77,11 +77,11 @@ async def test_a_trailer_goes_on(name: str, payload: str, mode: str, size: int, 
     harness = Harness(profile=PROFILES[name], payload=payload)
     body = BODY[:size]
     request = Signer().put(target, body, mode, headers={"content-type": "text/plain"})
-    answer = await harness.request(request.head, request.body, step=50_000)
+    response = await harness.request(request.head, request.body, step=50_000)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert field(got.head, "x-amz-content-sha256") == ONWARD[payload]
     assert field(got.head, "x-amz-trailer") == CRC32
     assert field(got.head, "x-amz-decoded-content-length") == str(size)
@@ -89,7 +89,7 @@ async def test_a_trailer_goes_on(name: str, payload: str, mode: str, size: int, 
     assert field(got.head, "content-encoding") is None
     assert field(got.head, CRC32) is None
     assert got.body == expected_body(got.head, body, ONWARD[payload])
-    assert answer.header(CRC32) == crc32_of(body)
+    assert response.header(CRC32) == crc32_of(body)
     assert harness.records[0].object_size == size
 
 
@@ -101,11 +101,11 @@ async def test_over_tls(payload: str) -> None:
     """
     harness = Harness(profile=PROFILES["minio"], payload=payload, is_tls=True)
     request = Signer().put(TARGET, BODY, UNSIGNED_TRAILER)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert got.body == expected_body(got.head, BODY, ONWARD[payload])
 
 
@@ -125,11 +125,11 @@ async def test_an_announcement_is_written_anew() -> None:
     }
     length = {"Content-Length": str(len(wire))}
     head, _ = signer.head("PUT", TARGET, headers, payload=UNSIGNED_TRAILER, unsigned=length)
-    answer = await harness.request(head, wire)
+    response = await harness.request(head, wire)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert field(got.head, "x-amz-trailer") == CRC32
     assert field(got.head, "content-encoding") == "gzip"
     assert got.body == expected_body(got.head, BODY, UNSIGNED_TRAILER)
@@ -148,11 +148,11 @@ async def test_others_get_a_plain_body(name: str, mode: str) -> None:
     harness = Harness(profile=PROFILES[name])
     harness.backend.on_request = lambda connection, _: connection.send(STORED)
     request = Signer().put(TARGET, BODY, mode)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert (got.body, field(got.head, "x-amz-content-sha256")) == (BODY, UNSIGNED)
     assert {b"x-amz-trailer", b"x-amz-decoded-content-length", CRC32.encode()}.isdisjoint(got.head.fields)
 
@@ -166,11 +166,11 @@ async def test_no_trailer_without_signature_v4(payload: str, signature: str) -> 
     """
     harness = Harness(profile=PROFILES["minio"], payload=payload, signature=signature)
     request = Signer().put(TARGET, BODY, UNSIGNED_TRAILER)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert got.body == BODY
     assert {b"x-amz-trailer", b"x-amz-content-sha256"}.isdisjoint(got.head.fields)
 
@@ -186,11 +186,11 @@ async def test_no_trailer_of_what_nobody_signed() -> None:
         f"PUT {TARGET} HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: {len(wire)}\r\nx-amz-trailer: {CRC32}\r\n"
         f"x-amz-decoded-content-length: {len(BODY)}\r\nx-amz-content-sha256: {UNSIGNED_TRAILER}\r\n\r\n"
     )
-    answer = await harness.request(head.encode(), wire)
+    response = await harness.request(head.encode(), wire)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert got.body == BODY
     assert {b"authorization", b"x-amz-trailer"}.isdisjoint(got.head.fields)
 
@@ -203,11 +203,11 @@ async def test_a_body_without_a_trailer_is_as_ever(mode: str) -> None:
     """
     harness = Harness(profile=PROFILES["minio"])
     request = Signer().put(TARGET, BODY, mode, headers={CRC32: crc32_of(BODY)})
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert (got.body, field(got.head, CRC32)) == (BODY, crc32_of(BODY))
     assert b"x-amz-trailer" not in got.head.fields
 
@@ -225,11 +225,11 @@ async def test_a_small_body_needs_no_trailer(payload: str, mode: str, target: st
     """
     harness = Harness(profile=PROFILES["minio"], payload=payload)
     request = Signer().put(target, BODY[:1000], mode)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert (got.body, field(got.head, CRC32)) == (BODY[:1000], crc32_of(BODY[:1000]))
     assert b"x-amz-trailer" not in got.head.fields
 
@@ -254,11 +254,11 @@ async def test_a_body_on_disk_needs_no_trailer(*, in_trailer: bool, name: str, t
     harness = Harness(profile=PROFILES[name], spools=True)
     headers = {} if in_trailer else {CRC32: crc32_of(BODY)}
     request = Signer().put(target, BODY, UNSIGNED_TRAILER if in_trailer else UNSIGNED, headers=headers)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     got = stored(harness)
-    assert answer.status == 200
+    assert response.status == 200
     assert got.body == BODY
     assert got.head.fields.get(CRC32.encode(), []) == ([crc32_of(BODY).encode()] if is_told else [])
     assert b"x-amz-trailer" not in got.head.fields
@@ -271,12 +271,12 @@ async def test_chunks_of_a_body_on_disk() -> None:
     """
     harness = Harness(profile=PROFILES["minio"], payload="chunks", spools=True)
     request = Signer().put(TARGET, BODY, UNSIGNED_TRAILER)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
     got = stored(harness)
     seed = (field(got.head, "authorization") or "").rpartition("Signature=")[2]
-    assert answer.status == 200
+    assert response.status == 200
     assert (field(got.head, CRC32), field(got.head, "x-amz-content-sha256")) == (crc32_of(BODY), SIGNED_CHUNKS)
     assert got.body == backend_signer().encode(BODY, SIGNED_CHUNKS, seed, CHUNK_SIZE)
 
@@ -404,11 +404,11 @@ async def test_a_wrong_trailer_commits_nothing(
         profile=PROFILES["minio"], payload=payload, backend=backend, body_limits=BodyLimits(small_body=small_body)
     )
     head, wire = broken(mode, BODY[:size], fault)
-    answer = await harness.request(head, wire)
+    response = await harness.request(head, wire)
     await turns(5)
     await harness.close()
 
-    assert element(answer.body, "Code") == code
+    assert element(response.body, "Code") == code
     assert backend.requests == []
     for cut_head, sent in cuts:
         if cut_head is None:
@@ -452,17 +452,17 @@ async def test_an_early_success_is_never_believed() -> None:
     A backend that sends 200 before the trailer is reset.
     """
     backend = FaultyBackend()
-    backend.on_head = lambda connection, head: answer_ok(connection, ReceivedRequest(head, b"", b"", 0, ""))
+    backend.on_head = lambda connection, head: respond_ok(connection, ReceivedRequest(head, b"", b"", 0, ""))
     harness = Harness(profile=PROFILES["minio"], backend=backend)
     request = Signer().put(TARGET, BODY, UNSIGNED_TRAILER)
     client = await harness.connect()
     client.send(request.head + request.body[:-60])
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await until(lambda: backend.connections[0].lost)
     await harness.close()
 
-    assert answer is not None
-    assert answer.status == 500
+    assert response is not None
+    assert response.status == 500
     assert harness.proxy.context.counts.committed_early == 1
     assert backend.requests == []
 
@@ -479,10 +479,10 @@ async def test_a_backends_own_verdict_is_passed_on() -> None:
     )
     harness = Harness(profile=PROFILES["minio"], backend=backend)
     request = Signer().put(TARGET, BODY, UNSIGNED_TRAILER)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await harness.close()
 
-    assert (answer.status, answer.body) == (400, document)
+    assert (response.status, response.body) == (400, document)
 
 
 # Connections
@@ -498,7 +498,7 @@ async def test_a_stale_connection_is_not_the_clients_problem(payload: str, first
     harness = Harness(profile=PROFILES["minio"], payload=payload, backend=backend)
     client = await harness.connect()
     client.send(Signer().head("GET", TARGET)[0])
-    await client.answer()
+    await client.response()
     backend.requests.clear()
     heads: list[RequestHead] = []
 
@@ -512,11 +512,11 @@ async def test_a_stale_connection_is_not_the_clients_problem(payload: str, first
     client.send(request.head + request.body[:first])
     await until(lambda: len(heads) == 2)
     client.send(request.body[first:])
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer is not None
-    assert answer.status == 200
+    assert response is not None
+    assert response.status == 200
     got = stored(harness)
     assert heads[0].headers == heads[1].headers
     assert got.body == expected_body(got.head, BODY, ONWARD[payload])

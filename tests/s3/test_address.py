@@ -184,10 +184,10 @@ async def test_every_public_name_is_served(host: str, target: str, sent: bytes, 
         head = signer.head("GET", target)[0]
     else:
         head = f"GET {signer.presign('GET', target)} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-    answer = await harness.request(head)
+    response = await harness.request(head)
     await harness.close()
 
-    assert answer.status == 200, answer.body
+    assert response.status == 200, response.body
     assert harness.backend.requests[0].head.raw_target == sent
 
 
@@ -197,11 +197,11 @@ async def test_no_escape_of_a_hosts_name_reaches_the_backend() -> None:
     The name was signed. It is refused for what it would become in a path.
     """
     harness = Harness()
-    answer = await harness.request(Signer(host="public%2Fsecret.s3.example.test").head("GET", "/k")[0])
+    response = await harness.request(Signer(host="public%2Fsecret.s3.example.test").head("GET", "/k")[0])
     await harness.close()
 
-    assert answer.status == 400
-    assert b"<Code>InvalidBucketName</Code>" in answer.body
+    assert response.status == 400
+    assert b"<Code>InvalidBucketName</Code>" in response.body
     assert harness.backend.requests == []
 
 

@@ -182,11 +182,11 @@ async def test_on_the_wire(vector: dict[str, Any]) -> None:
     other = signature[:-1] + (b"0" if signature[-1:] != b"0" else b"1")
     for sent, wanted in ((head, True), (head.replace(signature, other), False)):
         harness = Harness(now=now)
-        answer = await harness.request(sent, body)
+        response = await harness.request(sent, body)
         await turns(3)
         await harness.close()
-        assert answer is not None
-        assert (answer.status < 400) == wanted, answer.body
+        assert response is not None
+        assert (response.status < 400) == wanted, response.body
         assert len(harness.backend.requests) == wanted
 
 

@@ -135,7 +135,7 @@ class Exchange:
 
     def run(self, data: bytes, about_to_end: Callable[[], None] | None) -> None:
         """
-        Send bytes until there are no more or an answer has come.
+        Send bytes until there are no more or a response has come.
         """
         view, is_told = memoryview(data), about_to_end is None
         while view and self.status is None and not self._has_ended:

@@ -25,7 +25,7 @@ class Entry:
 
     Attributes:
         was_ending: Whether its last byte may have left the client.
-        status: Which the client read, ``cut`` if there was no whole answer, ``gave up`` if it asked for none, and
+        status: Which the client read, ``cut`` if there was no whole response, ``gave up`` if it asked for none, and
             ``killed`` if it did not live to see one.
         code: The S3 error.
     """

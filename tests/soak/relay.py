@@ -57,14 +57,14 @@ class Fault:
     What will happen to a connection.
 
     Attributes:
-        is_answer: Whether it happens on the way back.
+        is_response: Whether it happens on the way back.
         at: Bytes which pass before it.
         seconds: How long it lasts.
         rate: Bytes a second of a slow connection.
     """
 
     kind: str
-    is_answer: bool
+    is_response: bool
     at: int
     seconds: float
     rate: int
@@ -77,14 +77,14 @@ def draw_fault(source: random.Random, probability: float) -> Fault | None:
     if source.random() >= probability:
         return None
     kind = source.choices(KINDS, (6, 1, 4, 6, 5))[0]
-    is_answer = source.random() < 0.35
-    if is_answer:
+    is_response = source.random() < 0.35
+    if is_response:
         at = source.randrange(1500)
     elif source.random() < 0.4:
         at = source.randrange(3000)
     else:
         at = int(2 ** source.uniform(8, 23))
-    return Fault(kind, is_answer, at, source.uniform(0.5, 6), int(2 ** source.uniform(13, 19)))
+    return Fault(kind, is_response, at, source.uniform(0.5, 6), int(2 ** source.uniform(13, 19)))
 
 
 class Side(asyncio.Protocol):
@@ -310,7 +310,7 @@ class Relay:
         near.other, far.other = far, near
         fault = draw_fault(self._sources[line.name], line.probability)
         if fault is not None and self._is_faulty:
-            (far if fault.is_answer else near).fault = fault
+            (far if fault.is_response else near).fault = fault
         task = asyncio.get_running_loop().create_task(self._connect(line, near, far))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

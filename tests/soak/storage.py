@@ -142,14 +142,14 @@ class Reader:
         storage = self._storage
         signer = Signer(storage.key_id, storage.secret, datetime.now(UTC), f"127.0.0.1:{storage.port}")
         self._connection.request("GET", signer.presign("GET", f"/{self._bucket}/{key}"))
-        answer = self._connection.getresponse()
+        response = self._connection.getresponse()
         digest, size = hashlib.sha256(), 0
-        while data := answer.read(1 << 18):
+        while data := response.read(1 << 18):
             digest.update(data)
             size += len(data)
-        if answer.status == 404:
+        if response.status == 404:
             return "", 0
-        assert answer.status == 200, f"{storage.name} answers {answer.status} for {key}"
+        assert response.status == 200, f"{storage.name} answers {response.status} for {key}"
         return digest.hexdigest(), size
 
     def close(self) -> None:

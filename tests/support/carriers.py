@@ -9,7 +9,7 @@ import hmac
 from typing import Any
 from urllib.parse import quote
 
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Response
 from tests.support.forms import form_request, multipart, v2_fields, v4_fields
 from tests.support.harness import NOW, SERVER, Harness, turns
 from tests.support.signer import HASH, UNSIGNED, UNSIGNED_TRAILER, SignedRequest, Signer
@@ -20,16 +20,16 @@ HOST = "Host: s3.example.test\r\n"
 FIELDS = [["starts-with", "$key", ""]]
 
 
-async def send(request: SignedRequest, **options: Any) -> tuple[Answer, Harness]:
+async def send(request: SignedRequest, **options: Any) -> tuple[Response, Harness]:
     """
     Send a request; return the response, and the closed harness.
     """
     harness = Harness(**options)
-    answer = await harness.request(request.head, request.body)
+    response = await harness.request(request.head, request.body)
     await turns(3)
     await harness.close()
-    assert answer is not None
-    return answer, harness
+    assert response is not None
+    return response, harness
 
 
 def v2(method: str, target: str, resource: str, headers: str = "", amz: str = "", body: bytes = b"") -> SignedRequest:

@@ -57,7 +57,7 @@ class Daemon:
 
     async def ask(self, data: bytes) -> bytes:
         """
-        Send bytes on a connection of its own; return what comes until the first answer's end.
+        Send bytes on a connection of its own; return what comes until the first response's end.
         """
         client = SocketClient(self.port)
         self.clients.append(client)

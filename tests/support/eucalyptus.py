@@ -16,7 +16,7 @@ from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import Profile
 from s3proxy.sigv2.canonical import canonical_resource
 from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Response
 from tests.support.harness import BACKEND_KEY, NOW, SERVER, Harness
 from tests.support.signer import EMPTY, Signer
 
@@ -205,8 +205,8 @@ class Sent:
     What a client got, and what the backend got.
     """
 
-    def __init__(self, answer: Answer, harness: Harness) -> None:
-        self.answer = answer
+    def __init__(self, response: Response, harness: Harness) -> None:
+        self.response = response
         self.requests = [received.head for received in harness.backend.requests]
         self.bodies = [received.body for received in harness.backend.requests]
         self.counts = harness.proxy.context.counts
@@ -214,8 +214,8 @@ class Sent:
 
     @property
     def code(self) -> str:
-        found = re.search(r"<Code>(\w+)</Code>", self.answer.body.decode())
-        return f"{self.answer.status} {found[1]}" if found else str(self.answer.status)
+        found = re.search(r"<Code>(\w+)</Code>", self.response.body.decode())
+        return f"{self.response.status} {found[1]}" if found else str(self.response.status)
 
     @property
     def methods(self) -> list[str]:
@@ -256,7 +256,7 @@ def asks_for_versions(head: Any) -> bool:
     return head.method == b"GET" and re.search(rb"\?versions&prefix=[^&]+&max-keys=100\Z", head.raw_target) is not None
 
 
-def answer_as_storage(connection: FaultyConnection, received: ReceivedRequest) -> None:
+def respond_as_storage(connection: FaultyConnection, received: ReceivedRequest) -> None:
     """
     Send a success, with all that s3proxy requires of one.
     """
@@ -280,7 +280,7 @@ async def send(
     *,
     signature: str = "v2",
     profile: Profile | None = None,
-    on_request: Callable[[FaultyConnection, ReceivedRequest], None] = answer_as_storage,
+    on_request: Callable[[FaultyConnection, ReceivedRequest], None] = respond_as_storage,
     **options: Any,
 ) -> Sent:
     """
@@ -288,10 +288,10 @@ async def send(
     """
     harness = Harness(profile=profile or PROFILES[name], signature=signature, **options)
     harness.backend.on_request = on_request
-    answer = await harness.request(raw, body)
+    response = await harness.request(raw, body)
     await harness.close()
-    assert answer is not None
-    sent = Sent(answer, harness)
+    assert response is not None
+    sent = Sent(response, harness)
     if signature == "v2":
         for head in sent.requests:
             check_signature(name, head)

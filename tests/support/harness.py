@@ -340,7 +340,7 @@ class Harness:
         client = await self.connect()
         client.send(head)
         await send_pieces(client, body, step)
-        return await client.answer(method or head.split(b" ", 1)[0].decode("latin-1"))
+        return await client.response(method or head.split(b" ", 1)[0].decode("latin-1"))
 
     async def close(self) -> None:
         """

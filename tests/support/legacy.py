@@ -16,7 +16,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 
 from s3proxy.testing import LegacyStore, Quirks
-from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.faulty_client import FaultyClient, Response
 from tests.support.harness import NOW, until
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -77,7 +77,7 @@ class Running:
         lines.append(f"Authorization: AWS {key}:{signature}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
-    async def ask(self, method: str, path: str, body: bytes = b"", **options: Any) -> Answer:
+    async def ask(self, method: str, path: str, body: bytes = b"", **options: Any) -> Response:
         """
         Send a signed request on a connection of its own.
         """
@@ -86,15 +86,15 @@ class Running:
             headers["content-length"] = str(len(body))
         return await self.say(self.head(method, path, headers, **options) + body, method)
 
-    async def say(self, data: bytes, method: str = "GET") -> Answer:
+    async def say(self, data: bytes, method: str = "GET") -> Response:
         """
         Send bytes on a connection of their own.
         """
         client = await self.connect()
         client.send(data)
-        answer = await client.answer(method)
-        assert answer is not None
-        return answer
+        response = await client.response(method)
+        assert response is not None
+        return response
 
     async def close(self) -> None:
         """
@@ -107,18 +107,18 @@ class Running:
         await until(lambda: all(client.lost for client in self.clients) and not self.store.channels)
 
 
-def code(answer: Answer) -> str:
+def code(response: Response) -> str:
     """
     The code of an error.
     """
-    return found(answer, "Code")[0]
+    return found(response, "Code")[0]
 
 
-def found(answer: Answer, name: str) -> list[str]:
+def found(response: Response, name: str) -> list[str]:
     """
     The texts of a response's elements with a name.
     """
-    return re.findall(f"<{name}>([^<]*)</{name}>", answer.body.decode())
+    return re.findall(f"<{name}>([^<]*)</{name}>", response.body.decode())
 
 
 def md5_header(body: bytes) -> dict[str, str]:

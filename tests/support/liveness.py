@@ -30,7 +30,7 @@ from s3proxy.exchange.machine import State
 from s3proxy.frontend.application import ApplicationRequest
 from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.hold import Hold
-from s3proxy.multipart.waiting import WaitingAnswer
+from s3proxy.multipart.waiting import WaitingResponse
 from s3proxy.transport.writer import NO_WRITER
 from tests.support.invariants import broken_of_channel, broken_of_connection, broken_of_exchange, broken_of_writer
 
@@ -58,7 +58,7 @@ def is_bounded(channel: S3Channel) -> bool:
     - HEAD: the deadline is set. While a former answer waits for the client's socket no head is read, and the
       deadline of writing is set instead.
     - BODY with a request: the deadline is set; or a hold stands, whose owner is the request's exchange; or the
-      request takes no more of its body because its answer has begun, and its exchange owns the wait.
+      request takes no more of its body because its response has begun, and its exchange owns the wait.
     - BODY whose request was answered: the deadline is set.
     - ANSWERING: there is a request. Its exchange, or the application, owns the wait.
     - LINGERING, CLOSED: the deadline is set, or the connection was reset or is lost.
@@ -207,7 +207,7 @@ class Ledger:
             return self._is_backend_bounded(exchange)
         response = _response(exchange)
         connection = response._connection if response is not None else None
-        if isinstance(connection, WaitingAnswer):
+        if isinstance(connection, WaitingResponse):
             return _is_at_disk(exchange) or self._is_pool_bounded(exchange)
         return isinstance(connection, BackendConnection) and self.is_connection_bounded(connection)
 

@@ -58,17 +58,17 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """
-    What became of some bytes: the statuses and codes of the answers, and what the backend got.
+    What became of some bytes: the statuses and codes of the responses, and what the backend got.
 
     Attributes:
-        answers: All bytes of the answers.
+        responses: All bytes of the responses.
         is_open: Whether the proxy would read on.
     """
 
     statuses: tuple[int, ...]
     codes: tuple[str | None, ...]
     stored: tuple[Stored, ...]
-    answers: bytes
+    responses: bytes
     is_open: bool
 
 
@@ -138,8 +138,8 @@ class MemoryAgent:
 
     def _take(self, head: bytes, content: bytes) -> BackendResponse:
         self.stored.append(Stored(parse_request_head(head[:-4]), content))
-        answer = parse_response_head(_HEAD % self.statuses.pop(0)) if self.statuses else _OK
-        response = BackendResponse(None, answer, 0, None)
+        received = parse_response_head(_HEAD % self.statuses.pop(0)) if self.statuses else _OK
+        response = BackendResponse(None, received, 0, None)
         response.ended(None)
         return response
 
@@ -312,12 +312,12 @@ class MemoryProxy:
         assert self.spool.size == 0, "a body is still on disk"
         assert len(self.agent.stored) == len(stored), "a request became complete when its client left"
         assert not was_paused or stored, "a client was stopped for good"
-        answers = b"".join(transport.out)
-        statuses, codes = _read_answers(answers)
-        return Verdict(statuses, codes, stored, answers, is_open)
+        responses = b"".join(transport.out)
+        statuses, codes = _read_responses(responses)
+        return Verdict(statuses, codes, stored, responses, is_open)
 
 
-def _read_answers(data: bytes) -> tuple[tuple[int, ...], tuple[str | None, ...]]:
+def _read_responses(data: bytes) -> tuple[tuple[int, ...], tuple[str | None, ...]]:
     statuses, codes = [], []
     while data:
         raw_head, _, data = data.partition(b"\r\n\r\n")

@@ -16,7 +16,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import Profile
 from s3proxy.testing import MODES, Quirks
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Response
 from tests.support.harness import BACKEND_KEY, Harness
 from tests.support.legacy import KEY, SECRET, Running
 from tests.support.signer import Signer
@@ -41,19 +41,19 @@ class Pair:
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.store.port.getHost().port, timeout=5)
         self.harness = Harness(profile=profile, signature=signature, endpoint=endpoint)
 
-    async def straight(self, method: str, path: str, body: bytes = b"", **options: Any) -> Answer:
+    async def straight(self, method: str, path: str, body: bytes = b"", **options: Any) -> Response:
         """
         Send a request to the store itself.
         """
         return await self.store.ask(method, path, body, **options)
 
-    async def through(self, method: str, target: str, body: bytes = b"", **headers: str) -> Answer:
+    async def through(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
         """
         Send a request through s3proxy, with signed headers: ``if_match`` becomes ``if-match``.
         """
-        answer: Answer = await self.harness.request(*self.request(method, target, body, **headers), method=method)
-        assert answer is not None
-        return answer
+        response: Response = await self.harness.request(*self.request(method, target, body, **headers), method=method)
+        assert response is not None
+        return response
 
     def request(self, method: str, target: str, body: bytes = b"", **headers: str) -> tuple[bytes, bytes]:
         """

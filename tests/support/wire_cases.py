@@ -8,7 +8,7 @@ import re
 from html import unescape
 from typing import Any
 
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Response
 
 FILES = (
     "negative/header-v4",
@@ -44,31 +44,31 @@ def element(document: bytes, name: str) -> str | None:
     return unescape(found[1].decode()) if found is not None else None
 
 
-def judge_refusal(case: dict[str, Any], answer: Answer) -> list[str]:
+def judge_refusal(case: dict[str, Any], response: Response) -> list[str]:
     """
     Return what is wrong with a refusal.
     """
     wanted = case["expected"]
     is_head = case["request"]["method"] == "HEAD"
-    code = element(answer.body, "Code")
+    code = element(response.body, "Code")
     allowed = [(wanted.get("status"), wanted.get("code"))]
     allowed += [(other.get("status"), other.get("code")) for other in wanted.get("also_allowed") or []]
-    if not any(status in {None, answer.status} and (is_head or name in {None, code}) for status, name in allowed):
-        return [f"{answer.status} {code}, wanted {allowed}"]
+    if not any(status in {None, response.status} and (is_head or name in {None, code}) for status, name in allowed):
+        return [f"{response.status} {code}, wanted {allowed}"]
     faults = []
-    if case.get("evidence") in {"recorded", "third-party"} and not is_head and (answer.status, code) == allowed[0]:
-        message = element(answer.body, "Message")
+    if case.get("evidence") in {"recorded", "third-party"} and not is_head and (response.status, code) == allowed[0]:
+        message = element(response.body, "Message")
         if wanted.get("message") and message != wanted["message"]:
             faults.append(f"message {message!r}, wanted {wanted['message']!r}")
         for name, text in (wanted.get("elements") or {}).items():
-            if element(answer.body, name) != text:
-                faults.append(f"{name} {element(answer.body, name)!r}, wanted {text!r}")
+            if element(response.body, name) != text:
+                faults.append(f"{name} {element(response.body, name)!r}, wanted {text!r}")
         for name in wanted.get("elements_present") or ():
-            if element(answer.body, name) is None:
+            if element(response.body, name) is None:
                 faults.append(f"no {name}")
         for name in wanted.get("elements_absent") or ():
-            if element(answer.body, name) is not None:
+            if element(response.body, name) is not None:
                 faults.append(f"{name} is there")
-    if case.get("expect_continue") and answer.interim:
+    if case.get("expect_continue") and response.interim:
         faults.append("100 Continue before the refusal")
     return faults

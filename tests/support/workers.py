@@ -43,9 +43,9 @@ class Supervised:
         factory.noisy = False
         client = await TCP4ClientEndpoint(reactor, "127.0.0.1", self.admin_port).connect(factory)
         client.send(b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % name.encode())
-        answer = await client.answer("GET")
+        response = await client.response("GET")
         await client.until(lambda: client.lost)
-        return answer.status, answer.body.decode()
+        return response.status, response.body.decode()
 
     async def metric(self, name: str, **labels: str) -> float:
         """
@@ -125,9 +125,9 @@ class Load:
                 client.send(request.head + request.body)
             else:
                 client.send(self._get)
-            answer = await client.answer("PUT" if number % 3 else "GET")
-            self.ledger["nothing" if answer is None else str(answer.status)] += 1
-            if answer is None or answer.header("Connection") == "close":
+            response = await client.response("PUT" if number % 3 else "GET")
+            self.ledger["nothing" if response is None else str(response.status)] += 1
+            if response is None or response.header("Connection") == "close":
                 await client.until(lambda client=client: client.lost)
                 client = None
         if client is not None:

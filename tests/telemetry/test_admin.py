@@ -24,7 +24,7 @@ from s3proxy.configuration.tables import Faults
 from s3proxy.daemon.service import ProxyService
 from s3proxy.telemetry.admin import MAX_CONNECTIONS, AdminSite
 from s3proxy.testing.faulty_backend import FaultyBackend
-from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.faulty_client import FaultyClient, Response
 from tests.conftest import ErrorLog
 from tests.support.harness import SERVER, turns, until
 from tests.support.processes import write_keys
@@ -73,24 +73,24 @@ class Running:
         self.clients.append(client)
         return client
 
-    async def admin(self, path: str, host: str = "localhost:9001", method: str = "GET") -> Answer:
+    async def admin(self, path: str, host: str = "localhost:9001", method: str = "GET") -> Response:
         """
         Send a request to the admin endpoint.
         """
         client = await self.connect(self.service.admin_address.port)
         client.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        answer = await client.answer(method)
-        assert answer is not None
-        return answer
+        response = await client.response(method)
+        assert response is not None
+        return response
 
     async def values(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         """
         Return the values of ``/metrics``, by name and labels.
         """
-        answer = await self.admin("/metrics")
+        response = await self.admin("/metrics")
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(answer.body.decode())
+            for family in text_string_to_metric_families(response.body.decode())
             for sample in family.samples
         }
 
@@ -113,7 +113,7 @@ async def test_each_page_has_a_date(tmp_path: Path) -> None:
     So has each of its errors, and the response to bytes that are not a request.
     """
     running = Running(tmp_path)
-    answers = [
+    responses = [
         await running.admin("/health"),
         await running.admin("/health", method="HEAD"),
         await running.admin("/nothing"),
@@ -122,9 +122,9 @@ async def test_each_page_has_a_date(tmp_path: Path) -> None:
     ]
     await running.stop()
 
-    assert [answer.status for answer in answers] == [200, 200, 404, 403, 405]
-    for answer in answers:
-        assert parsedate_to_datetime(answer.header("Date") or "").year >= 2024
+    assert [response.status for response in responses] == [200, 200, 404, 403, 405]
+    for response in responses:
+        assert parsedate_to_datetime(response.header("Date") or "").year >= 2024
 
 
 @pytest_twisted.ensureDeferred
@@ -133,10 +133,10 @@ async def test_health_and_readiness(tmp_path: Path) -> None:
     Alive while it runs. Ready until it drains; /ready is served until the last request has ended.
     """
     running = Running(tmp_path)
-    answers = [await running.admin(path) for path in ("/health", "/ready", "/", "/health/x")]
-    assert [(answer.status, answer.body) for answer in answers[:2]] == [(200, b"ok\n"), (200, b"ready\n")]
-    assert [answer.status for answer in answers[2:]] == [404, 404]
-    assert answers[0].header("Content-Security-Policy") == "default-src 'self'"
+    responses = [await running.admin(path) for path in ("/health", "/ready", "/", "/health/x")]
+    assert [(response.status, response.body) for response in responses[:2]] == [(200, b"ok\n"), (200, b"ready\n")]
+    assert [response.status for response in responses[2:]] == [404, 404]
+    assert responses[0].header("Content-Security-Policy") == "default-src 'self'"
 
     client = await running.connect(running.service.addresses[0].port)
     running.backend.on_request = lambda connection, request: None
@@ -146,13 +146,13 @@ async def test_health_and_readiness(tmp_path: Path) -> None:
     stopped = running.service.stopService()
     draining = await running.admin("/ready")
     running.backend.connections[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await stopped
     await running.stop()
 
     assert (draining.status, draining.body) == (503, b"draining\n")
-    assert answer is not None
-    assert answer.status == 200
+    assert response is not None
+    assert response.status == 200
 
 
 @pytest_twisted.ensureDeferred
@@ -170,7 +170,7 @@ async def test_a_reload_during_the_drain(tmp_path: Path) -> None:
     is_reloaded = running.service.reload()
     addresses = running.service.addresses
     running.backend.connections[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    await client.answer("PUT")
+    await client.response("PUT")
     await stopped
     await running.stop()
 
@@ -199,12 +199,12 @@ async def test_a_page_of_somebody_else(host: str, tmp_path: Path) -> None:
     A browser that reaches this address by another name gets nothing, and POST is refused.
     """
     running = Running(tmp_path)
-    answer = await running.admin("/metrics", host)
+    response = await running.admin("/metrics", host)
     posted = await running.admin("/metrics", method="POST")
     await running.stop()
 
-    assert answer.status == 403
-    assert b"s3proxy_" not in answer.body
+    assert response.status == 403
+    assert b"s3proxy_" not in response.body
     assert posted.status == 405
 
 
@@ -237,12 +237,12 @@ async def test_a_request_that_is_not_for_a_page(data: bytes, tmp_path: Path) -> 
     running = Running(tmp_path)
     client = await running.connect(running.service.admin_address.port)
     client.send(data)
-    answer = await client.answer("GET")
+    response = await client.response("GET")
     await running.stop()
 
-    assert answer is not None
-    assert answer.status in {400, 403, 404, 405}
-    assert b"s3proxy_" not in answer.body
+    assert response is not None
+    assert response.status in {400, 403, 404, 405}
+    assert b"s3proxy_" not in response.body
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:9001", "127.0.0.1:9001", "127.1.2.3", "[::1]", "[::1]:9001"])
@@ -252,10 +252,10 @@ async def test_names_of_loopback(host: str, tmp_path: Path) -> None:
     Each of them is accepted, with or without a port.
     """
     running = Running(tmp_path)
-    answer = await running.admin("/health?x=1", host)
+    response = await running.admin("/health?x=1", host)
     await running.stop()
 
-    assert (answer.status, answer.body) == (200, b"ok\n")
+    assert (response.status, response.body) == (200, b"ok\n")
 
 
 @pytest_twisted.ensureDeferred
@@ -265,17 +265,17 @@ async def test_a_unix_socket_checks_the_host_too(tmp_path: Path) -> None:
     """
     path = tmp_path / "admin.socket"
     running = Running(tmp_path, admin=f"unix:{path}")
-    answers = []
+    responses = []
     for host in ("localhost", "evil.test"):
         factory = Factory.forProtocol(FaultyClient)
         factory.noisy = False
         client: Any = await UNIXClientEndpoint(reactor, str(path)).connect(factory)
         client.send(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        answers.append(await client.answer("GET"))
+        responses.append(await client.response("GET"))
         running.clients.append(client)
     await running.stop()
 
-    assert [answer.status for answer in answers] == [200, 403]
+    assert [response.status for response in responses] == [200, 403]
 
 
 def temporary_files() -> list[str]:
@@ -304,11 +304,11 @@ async def test_a_body_is_not_kept(framing: bytes, tmp_path: Path) -> None:
     assert temporary_files() == before
     assert other.status == 200
     client.send(b"0\r\n\r\n" if b"chunked" in framing else b"x" * (1_000_000 - 0x80000))
-    answer = await client.answer("POST")
+    response = await client.response("POST")
     await running.stop()
 
-    assert answer is not None
-    assert answer.status == 405
+    assert response is not None
+    assert response.status == 405
 
 
 @pytest_twisted.ensureDeferred
@@ -319,12 +319,12 @@ async def test_its_connections_are_bounded(tmp_path: Path) -> None:
     running = Running(tmp_path)
     port = running.service.admin_address.port
     idle = [await running.connect(port) for _ in range(MAX_CONNECTIONS)]
-    answer = await running.admin("/health")
+    response = await running.admin("/health")
     await until(lambda: idle[0].lost)
     held = sum(client.lost is None for client in idle)
     await running.stop()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert held == MAX_CONNECTIONS - 1
 
 
@@ -347,7 +347,7 @@ async def test_what_is_measured(tmp_path: Path) -> None:
     ):
         client = await running.connect(port)
         client.send(data)
-        await client.answer(method)
+        await client.response(method)
     values = await running.values()
     document = (await running.admin("/metrics")).body
     await running.stop()
@@ -390,7 +390,7 @@ def test_it_does_not_listen_to_everybody(admin: str, tmp_path: Path) -> None:
     assert [fault.place for fault in raised.value.faults] == ["server.admin"]
 
 
-async def ask_page(request: bytes, metrics: Callable[[], bytes] = lambda: b"metrics") -> Answer:
+async def ask_page(request: bytes, metrics: Callable[[], bytes] = lambda: b"metrics") -> Response:
     """
     Return the response to a request, from a page without a daemon.
     """
@@ -399,12 +399,12 @@ async def ask_page(request: bytes, metrics: Callable[[], bytes] = lambda: b"metr
     factory.noisy = False
     client: FaultyClient = await TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port).connect(factory)
     client.send(request)
-    answer = await client.answer("GET")
+    response = await client.response("GET")
     await port.stopListening()
     await until(lambda: client.lost)
     await turns(3)
-    assert answer is not None
-    return answer
+    assert response is not None
+    return response
 
 
 @pytest.mark.parametrize(
@@ -424,13 +424,13 @@ async def test_who_is_answered(request_: bytes, status: int) -> None:
     """
     A request by a local name that changes nothing. A browser sends the name of the page that makes the request.
     """
-    answer = await ask_page(request_)
+    response = await ask_page(request_)
 
-    assert answer.status in {status, 400 if status == 403 else status}
-    if answer.status != 400:
-        assert answer.header("X-Content-Type-Options") == "nosniff"
-        assert answer.header("Content-Security-Policy") == "default-src 'self'"
-        assert answer.header("Cache-Control") == "no-store"
+    assert response.status in {status, 400 if status == 403 else status}
+    if response.status != 400:
+        assert response.header("X-Content-Type-Options") == "nosniff"
+        assert response.header("Content-Security-Policy") == "default-src 'self'"
+        assert response.header("Cache-Control") == "no-store"
 
 
 @pytest_twisted.ensureDeferred
@@ -442,9 +442,9 @@ async def test_a_fault_of_a_page_shows_nothing(error_log: ErrorLog) -> None:
     def metrics() -> bytes:
         raise RuntimeError("the-secret")
 
-    answer = await ask_page(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", metrics)
+    response = await ask_page(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", metrics)
 
-    assert answer.status == 500
-    assert b"the-secret" not in answer.body
-    assert b"Traceback" not in answer.body
+    assert response.status == 500
+    assert b"the-secret" not in response.body
+    assert b"Traceback" not in response.body
     assert len(error_log.flush()) == 1

@@ -20,7 +20,7 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 
 from s3proxy.testing import LegacyStore, Quirks
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Response
 from s3proxy.testing.legacy_quirks import MODES
 from tests.support.harness import NOW, VECTORS, turns, until
 from tests.support.legacy import DATE, KEY, PREFIX, SECRET, Running, code, complete, found, md5_header
@@ -75,11 +75,11 @@ async def test_objects_come_back(tmp_path: Path) -> None:
     assert (got.status, got.body) == (200, body)
     # Bytes of UTF-8, which the client of the test reads as Latin-1.
     kept["x-amz-meta-a"] = "ä b".encode().decode("latin-1")
-    for answer in (got, head):
-        assert {name: answer.header(name) for name in kept} == kept
-        assert answer.header("content-length") == str(len(body))
-        assert answer.header("last-modified") == DATE
-        assert answer.header("etag") == put.header("etag")
+    for response in (got, head):
+        assert {name: response.header(name) for name in kept} == kept
+        assert response.header("content-length") == str(len(body))
+        assert response.header("last-modified") == DATE
+        assert response.header("etag") == put.header("etag")
     assert (kept_bytes, was_there) == (body, True)
     assert (deleted.status, gone.status, gone_head.status, emptied.status) == (204, 404, 404, 204)
     assert code(no_bucket) == "NoSuchBucket"
@@ -147,7 +147,7 @@ async def test_conditions(tmp_path: Path, name: str, value: str, status: int) ->
 
 
 @pytest_twisted.ensureDeferred
-async def test_answer_headers_are_overridden(tmp_path: Path) -> None:
+async def test_response_headers_are_overridden(tmp_path: Path) -> None:
     """
     A client may choose the headers of the response; it signs them decoded.
     """
@@ -216,9 +216,9 @@ async def test_unknown_operations_touch_nothing(tmp_path: Path, method: str, pat
     """
     async with running_store(tmp_path) as running:
         await running.ask("PUT", "/b/k", b"former")
-        answer = await running.ask(method, path, b"<xml/>" if method != "GET" else b"", signed=signed)
+        response = await running.ask(method, path, b"<xml/>" if method != "GET" else b"", signed=signed)
 
-    assert (answer.status, code(answer)) == (501, "NotImplemented")
+    assert (response.status, code(response)) == (501, "NotImplemented")
     assert running.store.object_bytes("b", "k") == b"former"
 
 
@@ -333,7 +333,7 @@ async def test_uploads_in_parts(tmp_path: Path) -> None:
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
-def part_numbers(listed: Answer) -> list[int]:
+def part_numbers(listed: Response) -> list[int]:
     return [int(number) for number in found(listed, "PartNumber")]
 
 
@@ -344,7 +344,7 @@ async def test_parts_are_listed(tmp_path: Path) -> None:
     """
     async with running_store(tmp_path, quirks=MODES["osg-4.3"]) as running:
 
-        async def ask(query: str) -> Answer:
+        async def ask(query: str) -> Response:
             signed = re.match("uploadId=[^&]*", query)
             assert signed is not None
             return await running.ask("GET", f"/b/k?{query}", signed=signed[0])
@@ -376,7 +376,7 @@ async def test_parts_are_listed(tmp_path: Path) -> None:
     assert (part_numbers(none), found(none, "IsTruncated")) == ([], ["true"])
     assert part_numbers(whole_again) == [1, 2, 10]
     assert (part_numbers(empty), found(empty, "IsTruncated")) == ([], ["false"])
-    assert [(answer.status, code(answer)) for answer in (*refused, missing)] == [
+    assert [(response.status, code(response)) for response in (*refused, missing)] == [
         (400, "InvalidArgument"),
         (400, "InvalidArgument"),
         (404, "NoSuchUpload"),
@@ -390,7 +390,7 @@ async def test_uploads_are_listed(tmp_path: Path) -> None:
     """
     async with running_store(tmp_path, quirks=MODES["osg-4.3"]) as running:
 
-        async def ask(query: str) -> Answer:
+        async def ask(query: str) -> Response:
             return await running.ask("GET", f"/b?uploads&{query}", signed="uploads")
 
         async def begin(key: str) -> str:
@@ -426,7 +426,7 @@ async def test_uploads_are_listed(tmp_path: Path) -> None:
     assert [found(page, "NextKeyMarker") for page in pages] == [["a"], ["z/2"], ["z/2"], ["z/2"]]
     assert [found(page, "NextUploadIdMarker") for page in pages] == [[first[1]], [second], [second], [second]]
     assert [found(nothing, name) for name in ("Upload", "NextKeyMarker", "IsTruncated")] == [[], [""], ["false"]]
-    assert [(answer.status, code(answer)) for answer in refused] == [(400, "InvalidArgument")] * 3
+    assert [(response.status, code(response)) for response in refused] == [(400, "InvalidArgument")] * 3
 
 
 @pytest_twisted.ensureDeferred
@@ -537,9 +537,9 @@ async def test_what_walrus_refuses(
     """
     async with running_store(tmp_path) as running:
         await running.ask("PUT", "/b/k", b"former")
-        answer = await running.ask("PUT", "/b/k", b"hello", headers=headers, **options)
+        response = await running.ask("PUT", "/b/k", b"hello", headers=headers, **options)
 
-    assert (answer.status, code(answer)) == (status, expected)
+    assert (response.status, code(response)) == (status, expected)
     assert running.store.object_bytes("b", "k") == b"former"
     assert running.store.refused_count == 1
     assert list((tmp_path / "incoming").iterdir()) == []
@@ -566,9 +566,9 @@ async def test_other_signatures_are_not_known(
     line = "" if authorization is None else f"Authorization: {authorization}\r\n"
     head = f"GET {PREFIX}/b{query} HTTP/1.1\r\nHost: x\r\nDate: {DATE}\r\n{line}\r\n"
     async with running_store(tmp_path) as running:
-        answer = await running.say(head.encode("latin-1"))
+        response = await running.say(head.encode("latin-1"))
 
-    assert (answer.status, code(answer)) == (status, expected)
+    assert (response.status, code(response)) == (status, expected)
 
 
 # Bodies
@@ -584,9 +584,9 @@ async def test_a_refusal_is_read_behind_its_body(tmp_path: Path) -> None:
         client = await running.connect()
         head = {"content-length": str(len(body))}
         client.send(running.head("PUT", "/b/k", head, secret="wrong") + body)
-        refused = await client.answer("PUT")
+        refused = await client.response("PUT")
         client.send(running.head("PUT", "/b/k", head) + body)
-        stored = await client.answer("PUT")
+        stored = await client.response("PUT")
 
     assert refused is not None
     assert stored is not None
@@ -605,10 +605,10 @@ async def test_continue_comes_before_the_body(tmp_path: Path) -> None:
         client.send(running.head("PUT", "/b/k", {"content-length": "5", "expect": "100-continue"}))
         await client.until(lambda: client.received)
         client.send(b"hello")
-        answer = await client.answer("PUT")
+        response = await client.response("PUT")
 
-    assert answer is not None
-    assert (answer.interim, answer.status) == ([100], 200)
+    assert response is not None
+    assert (response.interim, response.status) == ([100], 200)
 
 
 @pytest_twisted.ensureDeferred
@@ -618,9 +618,9 @@ async def test_a_body_without_length_is_refused(tmp_path: Path) -> None:
     """
     async with running_store(tmp_path) as running:
         head = running.head("PUT", "/b/k", {"transfer-encoding": "chunked"})
-        answer = await running.say(head + b"5\r\nhello\r\n0\r\n\r\n", "PUT")
+        response = await running.say(head + b"5\r\nhello\r\n0\r\n\r\n", "PUT")
 
-    assert (answer.status, code(answer)) == (411, "MissingContentLength")
+    assert (response.status, code(response)) == (411, "MissingContentLength")
     assert not running.store.has_object("b", "k")
     assert list((tmp_path / "incoming").iterdir()) == []
 
@@ -663,10 +663,10 @@ async def test_a_store_with_a_pace(tmp_path: Path) -> None:
             clock.advance(0.05)
             await turns(20)
         answered_at = clock.seconds()
-        answer = await client.answer("PUT")
+        response = await client.response("PUT")
 
-    assert answer is not None
-    assert answer.status == 200
+    assert response is not None
+    assert response.status == 200
     assert [(at, size) for at, size in sizes if size > 1000 * at + running.store.read_size] == []
     assert running.store.read_size == 100
     assert answered_at >= 0.99
@@ -689,14 +689,14 @@ async def test_the_pace_may_change(tmp_path: Path) -> None:
         running.store.bytes_per_second = None
         clock.advance(1)
         client.send(b"a" * 10_000)
-        answer = await client.answer("PUT")
+        response = await client.response("PUT")
         leaving.transport.abortConnection()
         await until(lambda: running.store.aborted_count == 1)
     left = [call for call in clock.getDelayedCalls() if "_go_on" in str(call)]
 
     assert paced_size <= 200
-    assert answer is not None
-    assert answer.status == 200
+    assert response is not None
+    assert response.status == 200
     assert left == []
 
 
@@ -727,9 +727,9 @@ async def test_nonsense_is_refused(tmp_path: Path, method: str, path: str, statu
     Invalid requests get an S3 error.
     """
     async with running_store(tmp_path) as running:
-        answer = await running.ask(method, path)
+        response = await running.ask(method, path)
 
-    assert (answer.status, code(answer)) == (status, expected)
+    assert (response.status, code(response)) == (status, expected)
     assert running.store.objects.buckets() == ["b"]
 
 
@@ -740,9 +740,9 @@ async def test_outside_of_the_service(tmp_path: Path) -> None:
     """
     async with running_store(tmp_path) as running:
         running.service_path = ""
-        answers = [await running.ask("GET", path) for path in ("/b", "/services/WalrusX/b")]
+        responses = [await running.ask("GET", path) for path in ("/b", "/services/WalrusX/b")]
 
-    assert [(answer.status, code(answer)) for answer in answers] == [(404, "NoSuchKey")] * 2
+    assert [(response.status, code(response)) for response in responses] == [(404, "NoSuchKey")] * 2
 
 
 @pytest_twisted.ensureDeferred
@@ -751,10 +751,10 @@ async def test_a_length_which_nobody_counts(tmp_path: Path) -> None:
     A Content-Length of 5,000 digits is refused, and ends the connection.
     """
     async with running_store(tmp_path) as running:
-        answer = await running.say(running.head("PUT", "/b/k", {"content-length": "9" * 5000}), "PUT")
+        response = await running.say(running.head("PUT", "/b/k", {"content-length": "9" * 5000}), "PUT")
         await until(lambda: running.clients[-1].lost)
 
-    assert answer.status == 400
+    assert response.status == 400
 
 
 @pytest_twisted.ensureDeferred
@@ -769,7 +769,7 @@ async def test_a_disk_which_takes_nothing(tmp_path: Path) -> None:
         (tmp_path / "incoming").mkdir()
         stored = await running.ask("PUT", "/b/k", b"hello")
 
-    assert [(answer.status, code(answer)) for answer in (failed, empty)] == [(500, "InternalError")] * 2
+    assert [(response.status, code(response)) for response in (failed, empty)] == [(500, "InternalError")] * 2
     assert stored.status == 200
 
 

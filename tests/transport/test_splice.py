@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.testing.faults import reads_no_more_after
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, respond_ok
 from s3proxy.transport import splice
 from tests.support.harness import Harness, turns, until
 from tests.support.signer import HASH, UNSIGNED, SignedRequest, Signer
@@ -64,29 +64,29 @@ def gives(data: bytes, *, ends: bool = False) -> FaultyBackend:
     """
     backend = FaultyBackend()
 
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    def respond(connection: FaultyConnection, request: ReceivedRequest) -> None:
         if request.head.method != b"GET":
-            answer_ok(connection, request)
+            respond_ok(connection, request)
             return
         connection.send(data)
         if ends:
             connection.end()
 
-    backend.on_request = answer
+    backend.on_request = respond
     return backend
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_download_arrives_whole(spliced: list[splice.Splice]) -> None:
     """
-    Each byte of a large answer arrives, its connection serves another request, and the log has its size.
+    Each byte of a large response arrives, its connection serves another request, and the log has its size.
     """
     harness = Harness(backend=gives(WITH_LENGTH + BODY))
 
-    answers = [await harness.request(DOWNLOAD) for _ in range(2)]
+    responses = [await harness.request(DOWNLOAD) for _ in range(2)]
     await harness.close()
 
-    assert [answer.body == BODY for answer in answers] == [True, True]
+    assert [response.body == BODY for response in responses] == [True, True]
     assert len(spliced) == 2
     assert len(harness.backend.connections) == 1
     assert [record.sent_size for record in harness.records] == [len(BODY)] * 2
@@ -103,7 +103,7 @@ async def test_an_upload_arrives_whole(spliced: list[splice.Splice]) -> None:
 
     for _ in range(2):
         client.send(put.head + put.body)
-        assert (await client.answer("PUT")).status == 200
+        assert (await client.response("PUT")).status == 200
     await harness.close()
 
     assert [request.body == BODY for request in harness.backend.requests] == [True, True]
@@ -126,10 +126,10 @@ async def test_no_profile_hashes_bodies_without_need(profile: str, spliced: list
     harness = Harness(backend=backend, profile=PROFILES[profile])
     put = upload()
 
-    answer = await harness.request(put.head, put.body)
+    response = await harness.request(put.head, put.body)
     await harness.close()
 
-    assert (answer.status, backend.requests[0].body == BODY) == (200, True)
+    assert (response.status, backend.requests[0].body == BODY) == (200, True)
     assert len(spliced) == (not profile.startswith("walrus"))
 
 
@@ -149,12 +149,12 @@ async def test_bytes_which_somebody_must_see_are_seen(seen: str, spliced: list[s
     backend = gives(data, ends=seen == "without a length")
     harness = Harness(backend=backend, is_tls=seen == "TLS", budget_limits=budget)
 
-    answer = await harness.request(DOWNLOAD)
+    response = await harness.request(DOWNLOAD)
     put = upload(UNSIGNED if seen in {"TLS", "paid for"} else HASH)
     await harness.request(put.head, put.body)
     await harness.close()
 
-    assert answer.body == body
+    assert response.body == body
     assert backend.requests[-1].body == BODY
     assert spliced == []
 
@@ -167,10 +167,10 @@ async def test_a_body_which_is_put_into_chunks_is_seen(spliced: list[splice.Spli
     harness = Harness(payload="chunks")
     put = upload()
 
-    answer = await harness.request(put.head, put.body)
+    response = await harness.request(put.head, put.body)
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].size > len(BODY)
     assert spliced == []
 
@@ -191,10 +191,10 @@ async def test_a_stalled_client_stops_the_backend_and_gets_all(spliced: list[spl
         client.resume()
         await turns(3)
 
-    answer = await client.answer("GET")
+    response = await client.response("GET")
     await harness.close()
 
-    assert answer.body == BODY
+    assert response.body == BODY
 
 
 @pytest_twisted.ensureDeferred
@@ -212,17 +212,17 @@ async def test_a_stalled_backend_stops_the_client_and_gets_all(spliced: list[spl
     await turns(50)
     backend.behave()
 
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert backend.requests[0].body == BODY
     assert spliced
 
 
 @pytest.mark.parametrize("end", ["end", "reset"])
 @pytest_twisted.ensureDeferred
-async def test_a_cut_download_is_a_cut_answer(end: str, spliced: list[splice.Splice]) -> None:
+async def test_a_cut_download_is_a_cut_response(end: str, spliced: list[splice.Splice]) -> None:
     """
     A response that ends before its length is never complete for its client.
     """
@@ -232,10 +232,10 @@ async def test_a_cut_download_is_a_cut_answer(end: str, spliced: list[splice.Spl
     await until(lambda: spliced)
 
     getattr(harness.backend.connections[0], end)()
-    answer = await client.answer("GET")
+    response = await client.response("GET")
     await harness.close()
 
-    assert answer is None
+    assert response is None
     assert BODY.startswith(client.received.partition(b"\r\n\r\n")[2])
 
 
@@ -275,13 +275,13 @@ async def test_a_cut_upload_is_not_committed(cut: str, spliced: list[splice.Spli
     await until(lambda: spliced and harness.backend.connections[0].size > 10 * MIB)
 
     getattr(client, cut)()
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await until(lambda: harness.proxy.running_count == 0)
     await harness.close()
 
     assert harness.backend.requests == []
     assert harness.backend.partial_count == 1
-    told = (answer.status, b"IncompleteBody" in answer.body) if answer is not None else None
+    told = (response.status, b"IncompleteBody" in response.body) if response is not None else None
     assert told == (None if cut == "reset" else (400, True))
 
 
@@ -299,16 +299,16 @@ async def test_the_end_of_a_body_is_withheld(spliced: list[splice.Splice]) -> No
 
     assert harness.backend.connections[0].size < len(BODY)
     client.send(put.body[-1:])
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.backend.requests[0].body == BODY
 
 
 @pytest.mark.parametrize("status", [403, 200])
 @pytest_twisted.ensureDeferred
-async def test_an_early_answer_ends_it(status: int, spliced: list[splice.Splice]) -> None:
+async def test_an_early_response_ends_it(status: int, spliced: list[splice.Splice]) -> None:
     """
     A backend that responds within a body gets no more of it. An error is relayed, a success is not believed.
     """
@@ -323,10 +323,10 @@ async def test_an_early_answer_ends_it(status: int, spliced: list[splice.Splice]
 
     document = b"<Error><Code>QuotaExceeded</Code></Error>"
     backend.connections[0].send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(document), document))
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer.status == (403 if status == 403 else 500)
+    assert response.status == (403 if status == 403 else 500)
     assert backend.requests == []
 
 
@@ -348,10 +348,10 @@ async def test_a_backend_which_reads_no_more_is_given_up(spliced: list[splice.Sp
         clock.advance(31)
         await turns(20)
 
-    answer = await client.answer("PUT")
+    response = await client.response("PUT")
     await harness.close()
 
-    assert answer.status == 503
+    assert response.status == 503
     assert backend.requests == []
 
 
@@ -363,8 +363,8 @@ async def test_without_a_pipe_bodies_are_copied(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(splice, "MAX_PIPES", 0)
     harness = Harness(backend=gives(WITH_LENGTH + BODY))
 
-    answer = await harness.request(DOWNLOAD)
+    response = await harness.request(DOWNLOAD)
     await harness.close()
 
-    assert answer.body == BODY
+    assert response.body == BODY
     assert spliced == []

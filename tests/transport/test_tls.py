@@ -37,7 +37,7 @@ from tests.support.socket_client import SocketClient
 BYTES = random.Random(0).randbytes(3_000_000)
 RECORD = 16384
 BODY = BYTES[:60_000]
-"An answer's: four records, and fewer bytes than one read takes."
+"A response's: four records, and fewer bytes than one read takes."
 
 
 class Below(StringTransport):
@@ -325,7 +325,7 @@ class Asked:
 
     async def send(self, data: bytes, end: Callable[[FaultyConnection], None] = lambda connection: None) -> None:
         """
-        Have the backend send bytes, and end; wait until all are in our kernel, where an answer which nobody takes
+        Have the backend send bytes, and end; wait until all are in our kernel, where a response which nobody takes
         leaves them.
         """
         self.connection.send(data)
@@ -372,7 +372,7 @@ async def test_a_backends_records_come_many_at_once() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_pause_among_a_backends_records_loses_nothing(*, is_chunked: bool) -> None:
     """
-    Whoever pauses an answer gets the rest of one read, and nothing more until it resumes; then every byte, in order.
+    Whoever pauses a response gets the rest of one read, and nothing more until it resumes; then every byte, in order.
     """
     asked = await ask(b"Transfer-Encoding: chunked\r\n" if is_chunked else BY_LENGTH % len(BYTES))
     places = range(0, len(BYTES), 9999)
@@ -450,7 +450,7 @@ async def test_an_end_among_a_backends_records_is_judged(
 
 
 @pytest_twisted.ensureDeferred
-async def test_bytes_after_a_backends_answer_spoil_it() -> None:
+async def test_bytes_after_a_backends_response_spoil_it() -> None:
     """
     An unexpected record in the same read as the last of a response: the connection is not reused, with TLS or without.
     """

@@ -61,16 +61,16 @@ class _OriginRequest(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         is_file = self.path.startswith("/files/")
         data = (self._file if is_file else self.server.page).read_bytes()
-        self._answer("application/octet-stream" if is_file else "text/html", data)
+        self._response("application/octet-stream" if is_file else "text/html", data)
 
     def do_OPTIONS(self) -> None:
-        self._answer("text/plain", b"")
+        self._response("text/plain", b"")
 
     def do_PUT(self) -> None:
         self._file.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
-        self._answer("text/plain", b"")
+        self._response("text/plain", b"")
 
-    def _answer(self, content_type: str, data: bytes) -> None:
+    def _response(self, content_type: str, data: bytes) -> None:
         self.send_response(200)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(data)))
@@ -103,8 +103,8 @@ class Chromium(Client):
         self._origin = _Origin(Path(cell.tools["page"]), Path(cell.directory))
         try:
             self._browser = self._start()
-            self._browser.set_script_timeout(cell.answer_seconds)
-            self._browser.set_page_load_timeout(cell.answer_seconds)
+            self._browser.set_script_timeout(cell.response_seconds)
+            self._browser.set_page_load_timeout(cell.response_seconds)
         except BaseException:
             self._origin.close()
             raise
@@ -195,8 +195,8 @@ class Chromium(Client):
         Have the page send a request that is signed for it.
         """
         url = self._signer.generate_presigned_url(operation, Params=parameters)
-        answer: dict[str, Any] = self._page(parameters["Bucket"], "send", method=method, url=url, **more)
-        return answer
+        response: dict[str, Any] = self._page(parameters["Bucket"], "send", method=method, url=url, **more)
+        return response
 
     def make_bucket(self, bucket: str) -> None:
         cannot("a bucket which is not there lets no page of another origin make it")
@@ -207,8 +207,8 @@ class Chromium(Client):
     def put(self, bucket: str, key: str, path: str) -> None:
         parameters = {"Bucket": bucket, "Key": key, "Metadata": {"sent-by": "page"}}
         headers = {"x-amz-meta-sent-by": "page"}
-        answer = self._send("put_object", "PUT", parameters, headers=headers, file=Path(path).name)
-        if not answer["etag"]:
+        response = self._send("put_object", "PUT", parameters, headers=headers, file=Path(path).name)
+        if not response["etag"]:
             raise RuntimeError("the page is not shown the entity tag")
 
     def put_large(self, bucket: str, key: str, path: str) -> None:
@@ -221,7 +221,7 @@ class Chromium(Client):
         upload["UploadId"] = found[1]
         parts = ""
         for number, first in enumerate(range(0, Path(path).stat().st_size, PART_SIZE), 1):
-            answer = self._send(
+            response = self._send(
                 "upload_part",
                 "PUT",
                 {**upload, "PartNumber": number},
@@ -229,7 +229,7 @@ class Chromium(Client):
                 first=first,
                 end=first + PART_SIZE,
             )
-            parts += f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(answer['etag'] or '')}</ETag></Part>"
+            parts += f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(response['etag'] or '')}</ETag></Part>"
         document = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>"
         headers = {"Content-Type": "application/xml"}
         said = self._send("complete_multipart_upload", "POST", upload, text=document, headers=headers)["text"]
@@ -243,9 +243,9 @@ class Chromium(Client):
         fields = {"success_action_status": "201", "x-amz-meta-sent-by": "page"}
         conditions = [["content-length-range", 1, MIB], *({name: value} for name, value in fields.items())]
         form = self._signer.generate_presigned_post(bucket, key, Fields=fields, Conditions=conditions)
-        answer: str = self._page(bucket, "post", **form, file=Path(path).name)
-        if "<Location>" not in answer:
-            raise RuntimeError(answer)
+        response: str = self._page(bucket, "post", **form, file=Path(path).name)
+        if "<Location>" not in response:
+            raise RuntimeError(response)
 
     def get(self, bucket: str, key: str, path: str) -> None:
         self._send("get_object", "GET", {"Bucket": bucket, "Key": key}, said=Path(path).name)
@@ -253,9 +253,9 @@ class Chromium(Client):
     def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
         # A range alone needs no preflight; a second header does.
         headers = {"Range": f"bytes={first}-{last}", "Cache-Control": "no-cache"}
-        answer = self._send("get_object", "GET", {"Bucket": bucket, "Key": key}, headers=headers, said="range")
-        if answer["status"] != 206:
-            raise RuntimeError(f"a range was answered {answer['status']}")
+        response = self._send("get_object", "GET", {"Bucket": bucket, "Key": key}, headers=headers, said="range")
+        if response["status"] != 206:
+            raise RuntimeError(f"a range was answered {response['status']}")
         return Path(self.file("range")).read_bytes()
 
     def list(self, bucket: str, prefix: str) -> list[str]:
@@ -282,7 +282,7 @@ class Chromium(Client):
     def download(self, bucket: str, key: str, name: str) -> bytes:
         parameters = {"Bucket": bucket, "Key": key, "ResponseContentDisposition": f'attachment; filename="{name}"'}
         self._page(bucket, "save", url=self._signer.generate_presigned_url("get_object", Params=parameters))
-        deadline = time.monotonic() + min(20, self.cell.answer_seconds)
+        deadline = time.monotonic() + min(20, self.cell.response_seconds)
         saved = self._downloads / name
         while not (saved.exists() and saved.stat().st_size):
             if time.monotonic() > deadline:

@@ -58,10 +58,10 @@ class Command(Client):
         ) as process:
             try:
                 given = None if stream is None else stream.read()
-                output, errors = process.communicate(given, timeout=cell.answer_seconds)
+                output, errors = process.communicate(given, timeout=cell.response_seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
-                raise RuntimeError(f"it did not end within {cell.answer_seconds} s") from None
+                raise RuntimeError(f"it did not end within {cell.response_seconds} s") from None
         if process.returncode:
             said = (errors + b"\n" + output).decode("utf-8", "replace")
             raise RuntimeError(f"exit status {process.returncode}: {shortened(said)}")
@@ -118,7 +118,7 @@ class AwsCli(Client):
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         output = Path(said).read_bytes()
         if status == -signal.SIGALRM:
-            raise RuntimeError(f"it did not end within {self.cell.answer_seconds} s")
+            raise RuntimeError(f"it did not end within {self.cell.response_seconds} s")
         if status:
             raise RuntimeError(f"exit status {status}: {shortened(output.decode('utf-8', 'replace'))}")
         return output
@@ -126,7 +126,7 @@ class AwsCli(Client):
     def _become(self, arguments: list[str], given: str, said: str) -> NoReturn:
         status = 255
         try:
-            signal.alarm(self.cell.answer_seconds)
+            signal.alarm(self.cell.response_seconds)
             os.environ.update(self._environment)
             os.dup2(os.open(given, os.O_RDONLY), 0)
             os.dup2(os.open(said, os.O_WRONLY | os.O_APPEND), 1)
@@ -465,7 +465,7 @@ class Conversation(Program):
         raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
-        return {**super().environment(), "ANSWER_SECONDS": str(self.cell.answer_seconds)}
+        return {**super().environment(), "RESPONSE_SECONDS": str(self.cell.response_seconds)}
 
     def program(self, *arguments: str, stream: BinaryIO | None = None) -> bytes:
         if stream is not None:
@@ -485,7 +485,7 @@ class Conversation(Program):
         assert process.stdin is not None
         assert process.stdout is not None
         # The program has a timeout of the same length, and also starts in that time.
-        watch = threading.Timer(2 * self.cell.answer_seconds, process.kill)
+        watch = threading.Timer(2 * self.cell.response_seconds, process.kill)
         watch.start()
         try:
             process.stdin.write(" ".join(quote(argument, safe="") for argument in arguments) + "\n")

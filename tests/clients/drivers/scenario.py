@@ -109,7 +109,7 @@ class Cell:
         new: Name of a bucket that does not exist yet.
         empty: Bucket to be removed.
         directory: Directory for files.
-        answer_seconds: Timeout of one response, and of one command.
+        response_seconds: Timeout of one response, and of one command.
         tools: Paths of programs, by name.
     """
 
@@ -126,7 +126,7 @@ class Cell:
     new: str
     empty: str
     directory: str
-    answer_seconds: int
+    response_seconds: int
     tools: dict[str, str]
 
     @property
@@ -187,8 +187,8 @@ class Client:
         """
         context = ssl.create_default_context(cafile=self.cell.authority) if self.cell.is_tls else None
         try:
-            with urllib.request.urlopen(url, context=context, timeout=60) as answer:
-                found: bytes = answer.read()
+            with urllib.request.urlopen(url, context=context, timeout=60) as response:
+                found: bytes = response.read()
                 return found
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{error.code} {error.read()[:1000]!r}") from None

@@ -45,7 +45,7 @@ class Boto3(Client):
                 retries={"max_attempts": 0},
                 signature_version=self.signature,
                 s3={"addressing_style": cell.style},
-                read_timeout=min(30, cell.answer_seconds),
+                read_timeout=min(30, cell.response_seconds),
             ),
         }
 
@@ -87,9 +87,9 @@ class Boto3(Client):
         return url
 
     def delete_many(self, bucket: str, keys: list[str]) -> None:
-        answer = self.client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys]})
-        if answer.get("Errors"):
-            raise RuntimeError(str(answer["Errors"]))
+        response = self.client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys]})
+        if response.get("Errors"):
+            raise RuntimeError(str(response["Errors"]))
 
 
 class Boto3V2(Boto3):
@@ -189,8 +189,8 @@ class Aioboto3(Boto3):
 
     def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
         async def read() -> bytes:
-            answer = await self.client.get_object(Bucket=bucket, Key=key, Range=f"bytes={first}-{last}")
-            found: bytes = await answer["Body"].read()
+            response = await self.client.get_object(Bucket=bucket, Key=key, Range=f"bytes={first}-{last}")
+            found: bytes = await response["Body"].read()
             return found
 
         return bytes(self._do(read()))
@@ -215,9 +215,9 @@ class Aioboto3(Boto3):
 
     def delete_many(self, bucket: str, keys: list[str]) -> None:
         wanted = {"Objects": [{"Key": key} for key in keys]}
-        answer = self._do(self.client.delete_objects(Bucket=bucket, Delete=wanted))
-        if answer.get("Errors"):
-            raise RuntimeError(str(answer["Errors"]))
+        response = self._do(self.client.delete_objects(Bucket=bucket, Delete=wanted))
+        if response.get("Errors"):
+            raise RuntimeError(str(response["Errors"]))
 
 
 class S3fs(Client):
@@ -240,7 +240,7 @@ class S3fs(Client):
             config_kwargs={
                 "s3": {"addressing_style": cell.style},
                 "retries": {"max_attempts": 0},
-                "read_timeout": min(30, cell.answer_seconds),
+                "read_timeout": min(30, cell.response_seconds),
             },
         )
 
@@ -342,7 +342,7 @@ class Obstore(Client):
             secret_access_key=cell.secret,
             region="us-east-1",
             virtual_hosted_style_request=is_virtual,
-            client_options={"allow_http": True, "timeout": f"{cell.answer_seconds}s"},
+            client_options={"allow_http": True, "timeout": f"{cell.response_seconds}s"},
             retry_config={"max_retries": 0},
         )
 
@@ -474,7 +474,7 @@ class PyArrow(Client):
             force_virtual_addressing=cell.style == "virtual",
             allow_bucket_creation=True,
             allow_bucket_deletion=True,
-            request_timeout=cell.answer_seconds,
+            request_timeout=cell.response_seconds,
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
             tls_ca_file_path=cell.authority,
         )
@@ -554,11 +554,11 @@ class MinioPy(Client):
         self.client.fget_object(bucket_name=bucket, object_name=key, file_path=path)
 
     def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
-        answer = self.client.get_object(bucket_name=bucket, object_name=key, offset=first, length=last + 1 - first)
+        response = self.client.get_object(bucket_name=bucket, object_name=key, offset=first, length=last + 1 - first)
         try:
-            return bytes(answer.read())
+            return bytes(response.read())
         finally:
-            answer.close()
+            response.close()
 
     def list(self, bucket: str, prefix: str) -> list[str]:
         return [
@@ -602,7 +602,7 @@ class Boto2(Client):
             "https_validate_certificates": "true",
             "ca_certificates_file": cell.authority,
             "num_retries": "0",
-            "http_socket_timeout": str(cell.answer_seconds),
+            "http_socket_timeout": str(cell.response_seconds),
         }
         for name, value in settings.items():
             boto.config.set("Boto", name, value)

@@ -17,7 +17,7 @@ from twisted.internet import reactor
 from s3proxy.configuration.loading import make_settings
 from s3proxy.daemon.backends import make_backend
 from s3proxy.profiles.known import PROFILES
-from s3proxy.resign.answer import MAX_NAMING_SIZE
+from s3proxy.resign.response import MAX_NAMING_SIZE
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.support.carriers import v2, v2_query
 from tests.support.harness import NOW, Harness
@@ -43,9 +43,9 @@ async def ask(harness: Harness, head: bytes, body: bytes = b"") -> Any:
     """
     Send one request, and close everything.
     """
-    answer = await harness.request(head, body)
+    response = await harness.request(head, body)
     await harness.close()
-    return answer
+    return response
 
 
 OF_OBJECTS = {
@@ -73,10 +73,10 @@ async def test_an_object_is_no_document(how: str, profile: str, *, is_tls: bool)
     status = "206 Partial Content" if how == "range" else "200 OK"
     harness = Harness(profile=PROFILES[profile], is_tls=is_tls, backend=answering(status, content))
 
-    answer = await ask(harness, OF_OBJECTS[how])
+    response = await ask(harness, OF_OBJECTS[how])
 
-    assert (answer.status, answer.body == content) == (int(status[:3]), True)
-    assert answer.header("Content-Length") == str(len(content))
+    assert (response.status, response.body == content) == (int(status[:3]), True)
+    assert response.header("Content-Length") == str(len(content))
 
 
 @pytest_twisted.ensureDeferred
@@ -86,9 +86,9 @@ async def test_an_object_that_looks_like_a_document_is_unchanged() -> None:
     """
     harness = Harness(backend=answering("200 OK", NAMING))
 
-    answer = await ask(harness, Signer().head("GET", f"{BUCKET}/k?location")[0])
+    response = await ask(harness, Signer().head("GET", f"{BUCKET}/k?location")[0])
 
-    assert (answer.status, answer.body) == (200, NAMING)
+    assert (response.status, response.body) == (200, NAMING)
 
 
 @pytest.mark.parametrize("target", ["?location", "?%6cocation", "/?location", "?x&%6C%6Fcation="])
@@ -99,10 +99,10 @@ async def test_no_spelling_hides_a_document(target: str) -> None:
     """
     harness = Harness(backend=answering("200 OK", NAMING), regions=(b"eu-central-1", b"us-east-1"))
 
-    answer = await ask(harness, Signer().head("GET", BUCKET + target)[0])
+    response = await ask(harness, Signer().head("GET", BUCKET + target)[0])
 
-    assert b"inside" not in answer.body
-    assert element(answer.body, "LocationConstraint") == "eu-central-1"
+    assert b"inside" not in response.body
+    assert element(response.body, "LocationConstraint") == "eu-central-1"
 
 
 @pytest.mark.parametrize("host", ["s3.example.test", "test-bucket.s3.example.test"])
@@ -115,10 +115,10 @@ async def test_an_upload_is_where_its_client_calls_it(host: str, name: str) -> N
     path = "/a%20b" if host.startswith("test-bucket") else f"{BUCKET}/a%20b"
     head = Signer(host=host).head("POST", f"{path}?{name}=x", unsigned={"Content-Length": "0"})[0]
 
-    answer = await ask(Harness(backend=answering("200 OK", NAMING)), head)
+    response = await ask(Harness(backend=answering("200 OK", NAMING)), head)
 
-    assert element(answer.body, "Location") == f"http://{host}{path}"
-    assert b"//inside" not in answer.body
+    assert element(response.body, "Location") == f"http://{host}{path}"
+    assert b"//inside" not in response.body
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,10 @@ async def test_what_cannot_be_edited_is_an_error(content: bytes, coding: str) ->
     """
     backend = answering("200 OK", content, *([coding] if coding else []))
 
-    answer = await ask(Harness(backend=backend), Signer().head("GET", f"{BUCKET}?location")[0])
+    response = await ask(Harness(backend=backend), Signer().head("GET", f"{BUCKET}?location")[0])
 
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
-    assert b"inside" not in answer.body
+    assert (response.status, element(response.body, "Code")) == (500, "InternalError")
+    assert b"inside" not in response.body
 
 
 @pytest_twisted.ensureDeferred
@@ -149,11 +149,11 @@ async def test_a_compressed_document_is_edited() -> None:
     """
     backend = answering("200 OK", gzip.compress(NAMING), "Content-Encoding: gzip", "Content-Type: application/xml")
 
-    answer = await ask(Harness(backend=backend), Signer().head("GET", f"{BUCKET}?location")[0])
+    response = await ask(Harness(backend=backend), Signer().head("GET", f"{BUCKET}?location")[0])
 
-    assert element(answer.body, "LocationConstraint") == ""
-    assert answer.header("Content-Encoding") is None
-    assert b"inside" not in answer.body
+    assert element(response.body, "LocationConstraint") == ""
+    assert response.header("Content-Encoding") is None
+    assert b"inside" not in response.body
 
 
 ERROR = b"<Error><Code>%s</Code><Message>m</Message><RequestId>theirs</RequestId><HostId>their zone</HostId></Error>"
@@ -171,16 +171,16 @@ async def test_the_ids_of_an_error_are_ours(status: int, profile: str) -> None:
         profile=PROFILES[profile], backend=answering(f"{status} X", ERROR % b"SomeCode", *headers), signature="v2"
     )
 
-    answer = await ask(harness, Signer().head("GET", f"{BUCKET}/k")[0])
+    response = await ask(harness, Signer().head("GET", f"{BUCKET}/k")[0])
 
-    assert (answer.status, element(answer.body, "Code")) == (status, "SomeCode")
-    assert element(answer.body, "RequestId") == answer.header("x-amz-request-id")
+    assert (response.status, element(response.body, "Code")) == (status, "SomeCode")
+    assert element(response.body, "RequestId") == response.header("x-amz-request-id")
     if status >= 400:
-        assert element(answer.body, "HostId") == answer.header("x-amz-id-2") == "s3proxy"
+        assert element(response.body, "HostId") == response.header("x-amz-id-2") == "s3proxy"
         assert harness.records[0].error_code == "SomeCode"
-        assert [name.lower() for name, _ in answer.headers].count("x-amz-id-2") == 1
-    assert b"their" not in answer.body
-    assert answer.header("Content-Length") == str(len(answer.body))
+        assert [name.lower() for name, _ in response.headers].count("x-amz-id-2") == 1
+    assert b"their" not in response.body
+    assert response.header("Content-Length") == str(len(response.body))
     assert harness.records[0].backend_request_id == b"theirs"
 
 
@@ -198,10 +198,10 @@ async def test_an_early_refusal_has_our_ids() -> None:
     backend.on_head = on_head
     request = Signer().put(f"{BUCKET}/k", bytes(1 << 20), UNSIGNED)
 
-    answer = await ask(Harness(backend=backend), request.head, request.body)
+    response = await ask(Harness(backend=backend), request.head, request.body)
 
-    assert answer.status == 507
-    assert element(answer.body, "RequestId") == answer.header("x-amz-request-id")
+    assert response.status == 507
+    assert element(response.body, "RequestId") == response.header("x-amz-request-id")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
@@ -226,9 +226,9 @@ async def test_what_a_browser_can_read_and_nobody_here(profile: str, signature: 
     unsigned = {"Accept-Encoding": "gzip, deflate, br, zstd"}
     unsigned |= {"Content-Length": "0"} if method == "PUT" else {}
 
-    answer = await ask(harness, Signer().head(method, f"{BUCKET}/k", unsigned=unsigned)[0])
+    response = await ask(harness, Signer().head(method, f"{BUCKET}/k", unsigned=unsigned)[0])
 
-    assert answer.status == 500
+    assert response.status == 500
     for request in harness.backend.requests:
         assert request.head.fields[b"accept-encoding"] == [b"gzip, deflate"]
 
@@ -242,9 +242,9 @@ async def test_what_is_said_of_our_signature_is_found_under_a_coding(status: str
     document = b"<Error><Code>SignatureDoesNotMatch</Code><StringToSign>our own</StringToSign></Error>"
     backend = answering(status, gzip.compress(document), "Content-Encoding: gzip", "Content-Type: application/xml")
 
-    answer = await ask(Harness(backend=backend), Signer().head("GET", f"{BUCKET}/k")[0])
+    response = await ask(Harness(backend=backend), Signer().head("GET", f"{BUCKET}/k")[0])
 
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+    assert (response.status, element(response.body, "Code")) == (500, "InternalError")
 
 
 @pytest_twisted.ensureDeferred
@@ -254,9 +254,9 @@ async def test_an_error_which_is_too_long_to_be_read_streams() -> None:
     """
     document = b"<Error><Code>NoSuchKey</Code><Message>" + b"m" * 200_000 + b"</Message></Error>"
 
-    answer = await ask(Harness(backend=answering("404 X", document)), Signer().head("GET", f"{BUCKET}/k")[0])
+    response = await ask(Harness(backend=answering("404 X", document)), Signer().head("GET", f"{BUCKET}/k")[0])
 
-    assert (answer.status, answer.body == document) == (404, True)
+    assert (response.status, response.body == document) == (404, True)
 
 
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "307 Temporary Redirect"])
@@ -273,10 +273,10 @@ async def test_a_redirect_leads_to_us(status: str) -> None:
         f"HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: {len(document)}\r\n\r\n".encode() + document
     )
 
-    answer = await ask(harness, Signer().head("GET", f"{BUCKET}/k")[0])
+    response = await ask(harness, Signer().head("GET", f"{BUCKET}/k")[0])
 
-    assert answer.header("Location") == "http://s3.example.test/test-bucket/k?a=b"
-    assert element(answer.body, "Endpoint") == "s3.example.test"
+    assert response.header("Location") == "http://s3.example.test/test-bucket/k?a=b"
+    assert element(response.body, "Endpoint") == "s3.example.test"
     assert len(harness.backend.requests) == 1
 
 
@@ -288,9 +288,9 @@ async def test_a_code_of_any_length_does_not_reach_the_log() -> None:
     for code in (b"A" * 60_000, b'x y" 200 -', b"a&#10;b"):
         harness = Harness(backend=answering("404 X", ERROR % code))
 
-        answer = await ask(harness, Signer().head("GET", f"{BUCKET}/k")[0])
+        response = await ask(harness, Signer().head("GET", f"{BUCKET}/k")[0])
 
-        assert answer.status == 404
+        assert response.status == 404
         assert harness.records[0].error_code is None
 
 
@@ -307,7 +307,7 @@ def test_no_address_of_a_backend_is_told(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_answer_has_a_date() -> None:
+async def test_every_response_has_a_date() -> None:
     """
     SDKs correct a wrong clock by the Date of an error, and sign again. s3proxy adds its own Date if the backend sent
     none.
@@ -382,10 +382,10 @@ async def test_each_refusal_has_a_date(what: str) -> None:
     """
     harness = Harness()
 
-    answer = await ask(harness, NOTHING_OF_S3[what])
+    response = await ask(harness, NOTHING_OF_S3[what])
 
-    assert answer.status >= 400
-    assert parsedate_to_datetime(answer.header("Date") or "").year >= 2024
+    assert response.status >= 400
+    assert parsedate_to_datetime(response.header("Date") or "").year >= 2024
     assert harness.backend.requests == []
 
 
@@ -402,19 +402,19 @@ async def test_a_preflight_has_a_date() -> None:
             f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
         )
 
-        answer = await ask(harness, request)
+        response = await ask(harness, request)
 
-        assert answer.status == int(status[:3])
-        assert parsedate_to_datetime(answer.header("Date") or "") == NOW
+        assert response.status == int(status[:3])
+        assert parsedate_to_datetime(response.header("Date") or "") == NOW
 
 
 @pytest.mark.parametrize("profile", ["walrus-3.4", "generic"])
 @pytest_twisted.ensureDeferred
-async def test_each_answer_in_place_of_a_backend_has_a_date(profile: str) -> None:
+async def test_each_response_in_place_of_a_backend_has_a_date(profile: str) -> None:
     """
     s3proxy's own responses have one too, or the backend's without one: 304, 412, 416, deletions, 500, 503.
     """
-    answers = []
+    responses = []
     for status in ("200 OK", "503 No", "500 No", "403 No"):
         for method, target, headers in (
             ("GET", f"{BUCKET}/k", {"If-None-Match": '"e"'}),
@@ -427,21 +427,21 @@ async def test_each_answer_in_place_of_a_backend_has_a_date(profile: str) -> Non
             length = b"0" if status == "403 No" else b"5"
             body = b"" if method == "HEAD" or length == b"0" else b"hello"
 
-            def answer(connection: FaultyConnection, request: Any, status: str = status, body: bytes = body) -> None:
+            def respond(connection: FaultyConnection, request: Any, status: str = status, body: bytes = body) -> None:
                 sent = b"" if request.head.method == b"HEAD" else body
                 head = f'HTTP/1.1 {status}\r\nETag: "e"\r\nContent-Length: {len(body)}\r\n\r\n'.encode()
                 connection.send(head + sent)
 
-            backend.on_request = answer
+            backend.on_request = respond
             harness = Harness(profile=PROFILES[profile], signature="v2", backend=backend)
-            answers.append(await ask(harness, Signer().head(method, target, unsigned=headers)[0]))
+            responses.append(await ask(harness, Signer().head(method, target, unsigned=headers)[0]))
     broken = Harness(profile=PROFILES[profile], signature="v2")
     broken.backend.on_request = lambda connection, request: connection.reset()
-    answers.append(await ask(broken, Signer().head("GET", f"{BUCKET}/k")[0]))
+    responses.append(await ask(broken, Signer().head("GET", f"{BUCKET}/k")[0]))
 
-    assert {200, 403, 500} <= {answer.status for answer in answers}
+    assert {200, 403, 500} <= {respond.status for respond in responses}
     if profile == "walrus-3.4":
-        assert {304, 412, 416} <= {answer.status for answer in answers}
-    for each in answers:
+        assert {304, 412, 416} <= {respond.status for respond in responses}
+    for each in responses:
         assert parsedate_to_datetime(each.header("Date") or "") == NOW
         assert [name.lower() for name, _ in each.headers].count("date") == 1

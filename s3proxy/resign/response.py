@@ -79,7 +79,7 @@ _NOT_IN_304 = _ABOUT_CONTENT | {
 _BODILESS = frozenset({204, 205, 304})
 
 
-class AnswerUse(IdentityEnum):
+class ResponseUse(IdentityEnum):
     """
     What must happen to the document of a response before the client gets it.
     """
@@ -101,11 +101,11 @@ class AnswerUse(IdentityEnum):
 
 
 MAX_SIZES = {
-    AnswerUse.JUDGE: MAX_JUDGED_SIZE,
-    AnswerUse.EDIT: MAX_NAMING_SIZE,
-    AnswerUse.WATCH: MAX_JUDGED_SIZE,
-    AnswerUse.CONVERT: MAX_EDITED_SIZE,
-    AnswerUse.CHECK: MAX_EDITED_SIZE,
+    ResponseUse.JUDGE: MAX_JUDGED_SIZE,
+    ResponseUse.EDIT: MAX_NAMING_SIZE,
+    ResponseUse.WATCH: MAX_JUDGED_SIZE,
+    ResponseUse.CONVERT: MAX_EDITED_SIZE,
+    ResponseUse.CHECK: MAX_EDITED_SIZE,
 }
 """
 Bytes of a document that are read, by its use.
@@ -131,9 +131,9 @@ def may_fail_late(operation: Operation) -> bool:
     return operation.copies
 
 
-def answer_use(
-    request: RequestHead, answer: ResponseHead, *, names_backend: bool, fails_late: bool = False
-) -> AnswerUse:
+def response_use(
+    request: RequestHead, response: ResponseHead, *, names_backend: bool, fails_late: bool = False
+) -> ResponseUse:
     """
     Return what must happen to the document of a response.
 
@@ -141,30 +141,30 @@ def answer_use(
         names_backend: From `edited_document`.
         fails_late: From `may_fail_late`.
     """
-    status = answer.status
+    status = response.status
     if request.method == b"HEAD":
-        return AnswerUse.EXPLAIN if status in JUDGED_STATUSES else AnswerUse.RELAY
-    if answer.content_length == 0 or status in _BODILESS:
-        return AnswerUse.RELAY
+        return ResponseUse.EXPLAIN if status in JUDGED_STATUSES else ResponseUse.RELAY
+    if response.content_length == 0 or status in _BODILESS:
+        return ResponseUse.RELAY
     if status < 300:
         if names_backend:
-            return AnswerUse.EDIT
-        return AnswerUse.WATCH if fails_late else AnswerUse.RELAY
-    return AnswerUse.JUDGE if status in JUDGED_STATUSES or _may_be_error(answer) else AnswerUse.RELAY
+            return ResponseUse.EDIT
+        return ResponseUse.WATCH if fails_late else ResponseUse.RELAY
+    return ResponseUse.JUDGE if status in JUDGED_STATUSES or _may_be_error(response) else ResponseUse.RELAY
 
 
-def _may_be_error(answer: ResponseHead) -> bool:
+def _may_be_error(response: ResponseHead) -> bool:
     """
     Return True if the document may be an error, or a web page of a redirect.
     """
-    kind = answer.fields.value(b"content-type")
+    kind = response.fields.value(b"content-type")
     if kind is None:
         return True
     kind = kind.partition(b";")[0].lower()
-    return b"xml" in kind or (answer.status < 400 and kind.strip().startswith(b"text/"))
+    return b"xml" in kind or (response.status < 400 and kind.strip().startswith(b"text/"))
 
 
-def read_content(content: bytes, answer: ResponseHead, use: AnswerUse, *, is_whole: bool) -> bytes:
+def read_content(content: bytes, response: ResponseHead, use: ResponseUse, *, is_whole: bool) -> bytes:
     """
     Return the document of a backend's response, without its content coding.
 
@@ -181,10 +181,10 @@ def read_content(content: bytes, answer: ResponseHead, use: AnswerUse, *, is_who
         InternalError: The document names the backend or must be rewritten, but cannot be read or is too large. Or it is
             an error that is both large and encoded.
     """
-    codings = _codings(answer)
-    if use is AnswerUse.WATCH and codings:
+    codings = _codings(response)
+    if use is ResponseUse.WATCH and codings:
         return _decoded(content, codings, MAX_JUDGED_SIZE) or b""
-    if use in {AnswerUse.JUDGE, AnswerUse.WATCH}:
+    if use in {ResponseUse.JUDGE, ResponseUse.WATCH}:
         if not codings:
             return content
         if not is_whole:
@@ -198,18 +198,18 @@ def read_content(content: bytes, answer: ResponseHead, use: AnswerUse, *, is_who
     return found
 
 
-def is_coded(answer: ResponseHead) -> bool:
+def is_coded(response: ResponseHead) -> bool:
     """
     Return True if a document is in a content coding.
     """
-    return bool(_codings(answer))
+    return bool(_codings(response))
 
 
-def _codings(answer: ResponseHead) -> list[bytes]:
+def _codings(response: ResponseHead) -> list[bytes]:
     """
     Return the codings of a document in the order in which they were applied.
     """
-    lines = answer.fields.get(b"content-encoding")
+    lines = response.fields.get(b"content-encoding")
     if lines is None:
         return []
     words = [word.strip(b" \t").lower() for word in b",".join(lines).split(b",")]
@@ -278,26 +278,26 @@ def edit_document(document: bytes, name: PublicName, etag: bytes = b"") -> bytes
     return replace_contents(reading.document, found) if found else document
 
 
-def answer_headers(answer: ResponseHead, name: PublicName, verified: HeaderList) -> HeaderList:
+def response_headers(response: ResponseHead, name: PublicName, verified: HeaderList) -> HeaderList:
     """
     Return the headers that the client gets, except framing.
 
     Args:
         verified: ``x-amz-checksum-*`` headers that s3proxy verified. Added if the backend's response lacks them.
     """
-    nominated = connection_options(answer.fields) if b"connection" in answer.fields else frozenset()
-    is_error = answer.status >= 400
+    nominated = connection_options(response.fields) if b"connection" in response.fields else frozenset()
+    is_error = response.status >= 400
     headers: HeaderList = [(b"x-amz-request-id", name.request_id)]
     if is_error:
         headers.append((b"x-amz-id-2", name.host_id))
-    for header, value in answer.headers:
+    for header, value in response.headers:
         lower = header.lower()
         if lower in _DROPPED_HEADERS or lower in nominated or (is_error and lower == b"x-amz-id-2"):
             continue
         # S3 has the names of metadata in lower case, and SDKs hand them to programs as received.
         shown = lower if lower.startswith(_METADATA) else header
         headers.append((shown, public_value(lower, value, name) if lower in _EDITED_HEADERS else value))
-    headers += [(header, value) for header, value in verified if header not in answer.fields]
+    headers += [(header, value) for header, value in verified if header not in response.fields]
     return headers
 
 
@@ -312,19 +312,19 @@ def not_modified_headers(headers: HeaderList) -> HeaderList:
     return [header for header in headers if header[0].lower() not in _NOT_IN_304]
 
 
-def origin_headers(answer: ResponseHead) -> HeaderList:
+def origin_headers(response: ResponseHead) -> HeaderList:
     """
     Return the headers with which a backend lets pages of another origin read its response.
 
     Source:
         "Configuring cross-origin resource sharing"; Fetch, "CORS protocol".
     """
-    if b"access-control-allow-origin" not in answer.fields:
+    if b"access-control-allow-origin" not in response.fields:
         return []
-    nominated = connection_options(answer.fields) if b"connection" in answer.fields else frozenset()
+    nominated = connection_options(response.fields) if b"connection" in response.fields else frozenset()
     return [
         (name, value)
-        for name, value in answer.headers
+        for name, value in response.headers
         if ((lower := name.lower()).startswith(b"access-control-") or lower == b"vary") and lower not in nominated
     ]
 

@@ -23,25 +23,27 @@ HEADER_SIZES = (4 * KIB, 8 * KIB, 16 * KIB, 32 * KIB)
 def _conditional(name: bytes, headers: HeaderList, status: int) -> Examine:
     async def examine(storage: Storage) -> Judgement:
         await storage.put(name, CONTENT)
-        answer = await storage.get(name, headers)
-        return judge(answer.status == status, str(answer))
+        response = await storage.get(name, headers)
+        return judge(response.status == status, str(response))
 
     return examine
 
 
 async def range_(storage: Storage) -> Judgement:
     await storage.put(b"range", CONTENT)
-    answer = await storage.get(b"range", [(b"Range", b"bytes=2-4")])
-    told = answer.fields.value(b"content-range")
-    if (answer.status, answer.content, told) == (206, b"234", b"bytes 2-4/10"):
-        return judge(True, str(answer))
-    return judge(False, f"{answer}, {len(answer.content)} bytes, Content-Range {(told or b'none').decode('latin-1')}")
+    response = await storage.get(b"range", [(b"Range", b"bytes=2-4")])
+    told = response.fields.value(b"content-range")
+    if (response.status, response.content, told) == (206, b"234", b"bytes 2-4/10"):
+        return judge(True, str(response))
+    return judge(
+        False, f"{response}, {len(response.content)} bytes, Content-Range {(told or b'none').decode('latin-1')}"
+    )
 
 
 async def range_status(storage: Storage) -> Judgement:
     await storage.put(b"range-status", CONTENT)
-    answer = await storage.get(b"range-status", [(b"Range", b"bytes=2-4")])
-    return judge(answer.status == 206, str(answer))
+    response = await storage.get(b"range-status", [(b"Range", b"bytes=2-4")])
+    return judge(response.status == 206, str(response))
 
 
 async def etag_quoted(storage: Storage) -> Judgement:
@@ -51,77 +53,79 @@ async def etag_quoted(storage: Storage) -> Judgement:
 
 
 async def error_plain(storage: Storage) -> Judgement:
-    answer = await storage.get(b"error-plain")
-    if not answer.code:
-        return unclear(str(answer))
-    found = _NAME_SPACE.search(answer.content)
-    return judge(found is None, found[0].decode("latin-1") if found is not None else str(answer))
+    response = await storage.get(b"error-plain")
+    if not response.code:
+        return unclear(str(response))
+    found = _NAME_SPACE.search(response.content)
+    return judge(found is None, found[0].decode("latin-1") if found is not None else str(response))
 
 
 async def versioning(storage: Storage) -> Judgement:
-    answer = await storage.ask(b"GET", storage.bucket_target(b"versioning"))
-    return judge(answer.is_success and b"VersioningConfiguration" in answer.content, str(answer))
+    response = await storage.ask(b"GET", storage.bucket_target(b"versioning"))
+    return judge(response.is_success and b"VersioningConfiguration" in response.content, str(response))
 
 
 async def if_none_match(storage: Storage) -> Judgement:
     etag = (await storage.put(b"if-none-match", CONTENT)).fields.value(b"etag") or b""
-    answer = await storage.get(b"if-none-match", [(b"If-None-Match", etag)])
-    return judge(answer.status == 304, str(answer))
+    response = await storage.get(b"if-none-match", [(b"If-None-Match", etag)])
+    return judge(response.status == 304, str(response))
 
 
 async def head_length(storage: Storage) -> Judgement:
     await storage.put(b"head", CONTENT)
-    answer = await storage.ask(b"HEAD", storage.target(b"head"))
-    length = answer.fields.value(b"content-length") or b"none"
-    return judge(length == b"10", f"{answer}, Content-Length {length.decode('latin-1')}")
+    response = await storage.ask(b"HEAD", storage.target(b"head"))
+    length = response.fields.value(b"content-length") or b"none"
+    return judge(length == b"10", f"{response}, Content-Length {length.decode('latin-1')}")
 
 
 async def head_service(storage: Storage) -> Judgement:
-    answer = await storage.ask(b"HEAD", storage.service_target())
-    return judge(answer.is_success, str(answer))
+    response = await storage.ask(b"HEAD", storage.service_target())
+    return judge(response.is_success, str(response))
 
 
 async def list_buckets(storage: Storage) -> Judgement:
-    answer = await storage.ask(b"GET", storage.service_target())
-    return judge(answer.is_success and storage.bucket in answer.elements("Name"), str(answer))
+    response = await storage.ask(b"GET", storage.service_target())
+    return judge(response.is_success and storage.bucket in response.elements("Name"), str(response))
 
 
 async def location(storage: Storage) -> Judgement:
-    answer = await storage.ask(b"GET", storage.bucket_target(b"location"))
-    is_one = answer.is_success and b"LocationConstraint" in answer.content
-    return judge(is_one, f"{answer}, {answer.element('LocationConstraint') or 'no name'}" if is_one else str(answer))
+    response = await storage.ask(b"GET", storage.bucket_target(b"location"))
+    is_one = response.is_success and b"LocationConstraint" in response.content
+    return judge(
+        is_one, f"{response}, {response.element('LocationConstraint') or 'no name'}" if is_one else str(response)
+    )
 
 
 async def list_v2(storage: Storage) -> Judgement:
     await storage.put(b"list-v2", CONTENT)
     prefix = f"{storage.prefix}list-v2".encode()
-    answer = await storage.ask(b"GET", storage.bucket_target(b"list-type=2&prefix=" + prefix))
-    count = answer.element("KeyCount")
-    return judge(answer.is_success and count == "1", f"{answer}, KeyCount {count or 'none'}")
+    response = await storage.ask(b"GET", storage.bucket_target(b"list-type=2&prefix=" + prefix))
+    count = response.element("KeyCount")
+    return judge(response.is_success and count == "1", f"{response}, KeyCount {count or 'none'}")
 
 
 async def no_such_key(storage: Storage) -> Judgement:
-    answer = await storage.get(b"no-such-key")
-    return judge(str(answer) == "404 NoSuchKey", str(answer))
+    response = await storage.get(b"no-such-key")
+    return judge(str(response) == "404 NoSuchKey", str(response))
 
 
 async def no_such_bucket(storage: Storage) -> Judgement:
-    answer = await storage.ask(b"GET", storage.bucket_target(bucket=storage.absent_bucket))
-    return judge(str(answer) == "404 NoSuchBucket", str(answer))
+    response = await storage.ask(b"GET", storage.bucket_target(bucket=storage.absent_bucket))
+    return judge(str(response) == "404 NoSuchBucket", str(response))
 
 
 async def delete_objects(storage: Storage) -> Judgement:
     await storage.put(b"delete-objects", CONTENT)
-    answer = await writes.delete_listed(storage, b"delete-objects")
+    response = await writes.delete_listed(storage, b"delete-objects")
     left = await storage.get(b"delete-objects")
-    return judge(answer.is_success and left.status == 404, f"POST {answer}, then GET {left}")
+    return judge(response.is_success and left.status == 404, f"POST {response}, then GET {left}")
 
 
 async def copy(storage: Storage) -> Judgement:
     await storage.put(b"copy-source", CONTENT)
-    answer = await writes.copy(storage, b"copy", b"copy-source")
+    response = await writes.copy(storage, b"copy", b"copy-source")
     copied = await storage.get(b"copy")
-    return judge(copied.content == CONTENT, f"PUT {answer}, GET {copied}")
+    return judge(copied.content == CONTENT, f"PUT {response}, GET {copied}")
 
 
 async def multipart(storage: Storage) -> Judgement:
@@ -162,12 +166,12 @@ async def long_header(storage: Storage) -> Judgement:
     largest, why = 0, ""
     for size in HEADER_SIZES:
         try:
-            answer = await storage.get(b"long-header", [(b"X-Doctor", b"d" * size)])
+            response = await storage.get(b"long-header", [(b"X-Doctor", b"d" * size)])
         except BackendError as error:
             why = error.fault.name.lower()
             break
-        if not answer.is_success:
-            why = str(answer)
+        if not response.is_success:
+            why = str(response)
             break
         largest = size
     told = f"{largest // KIB} KiB" + (f"; more: {why}" if why else " and perhaps more")

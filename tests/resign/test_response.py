@@ -11,20 +11,20 @@ import zlib
 
 import pytest
 
-from s3proxy.resign.answer import (
+from s3proxy.resign.error_documents import MAX_CODE_SIZE, blames_our_signature, error_code, public_error, read_error
+from s3proxy.resign.public_name import PublicName, host_names
+from s3proxy.resign.response import (
     MAX_NAMING_SIZE,
-    AnswerUse,
-    answer_headers,
-    answer_use,
+    ResponseUse,
     edit_document,
     edited_document,
     not_modified_headers,
     origin_headers,
     read_content,
     read_headers,
+    response_headers,
+    response_use,
 )
-from s3proxy.resign.error_documents import MAX_CODE_SIZE, blames_our_signature, error_code, public_error, read_error
-from s3proxy.resign.public_name import PublicName, host_names
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.classification import classify
 from s3proxy.s3.errors import InternalError, S3Error
@@ -61,7 +61,7 @@ def is_edited_for(asked: RequestHead) -> bool:
     return edited_document(found.operation)
 
 
-def answer(status: int = 200, length: int | None = 9, **fields: str) -> ResponseHead:
+def respond(status: int = 200, length: int | None = 9, **fields: str) -> ResponseHead:
     """
     Return the head of a response.
     """
@@ -109,24 +109,24 @@ def test_the_operation_decides_whether_a_document_is_edited(
 @pytest.mark.parametrize(
     ("found", "is_naming", "use"),
     [
-        (answer(), True, AnswerUse.EDIT),
-        (answer(203), True, AnswerUse.EDIT),
-        (answer(), False, AnswerUse.RELAY),
-        (answer(404), True, AnswerUse.JUDGE),
-        (answer(404, content_type="application/xml"), False, AnswerUse.JUDGE),
-        (answer(404, content_type="Text/XML; charset=x"), False, AnswerUse.JUDGE),
-        (answer(404, content_type="text/html"), False, AnswerUse.RELAY),
-        (answer(301, content_type="text/html"), False, AnswerUse.JUDGE),
-        (answer(403, content_type="text/html"), False, AnswerUse.JUDGE),
-        (answer(503, None), False, AnswerUse.JUDGE),
-        (answer(500, content_type="application/json"), False, AnswerUse.RELAY),
+        (respond(), True, ResponseUse.EDIT),
+        (respond(203), True, ResponseUse.EDIT),
+        (respond(), False, ResponseUse.RELAY),
+        (respond(404), True, ResponseUse.JUDGE),
+        (respond(404, content_type="application/xml"), False, ResponseUse.JUDGE),
+        (respond(404, content_type="Text/XML; charset=x"), False, ResponseUse.JUDGE),
+        (respond(404, content_type="text/html"), False, ResponseUse.RELAY),
+        (respond(301, content_type="text/html"), False, ResponseUse.JUDGE),
+        (respond(403, content_type="text/html"), False, ResponseUse.JUDGE),
+        (respond(503, None), False, ResponseUse.JUDGE),
+        (respond(500, content_type="application/json"), False, ResponseUse.RELAY),
     ],
 )
-def test_what_is_done_with_a_document(found: ResponseHead, use: AnswerUse, *, is_naming: bool) -> None:
+def test_what_is_done_with_a_document(found: ResponseHead, use: ResponseUse, *, is_naming: bool) -> None:
     """
     Objects are streamed; what may be an S3 error is read.
     """
-    assert answer_use(head("GET", "/b"), found, names_backend=is_naming) is use
+    assert response_use(head("GET", "/b"), found, names_backend=is_naming) is use
 
 
 @pytest.mark.parametrize(("status", "length"), [(204, None), (304, None), (200, 0), (400, 0)])
@@ -134,25 +134,25 @@ def test_a_response_without_content_is_passed_on(status: int, length: int | None
     """
     There is nothing to edit and nothing to judge.
     """
-    assert answer_use(head("GET", "/b"), answer(status, length), names_backend=True) is AnswerUse.RELAY
+    assert response_use(head("GET", "/b"), respond(status, length), names_backend=True) is ResponseUse.RELAY
 
 
 @pytest.mark.parametrize(
     ("found", "is_naming", "use"),
     [
-        (answer(299), True, AnswerUse.EDIT),
-        (answer(300), True, AnswerUse.JUDGE),
-        (answer(300, content_type="application/octet-stream"), True, AnswerUse.RELAY),
-        (answer(399, content_type="text/plain"), False, AnswerUse.JUDGE),
-        (answer(402, content_type="text/plain"), False, AnswerUse.RELAY),
+        (respond(299), True, ResponseUse.EDIT),
+        (respond(300), True, ResponseUse.JUDGE),
+        (respond(300, content_type="application/octet-stream"), True, ResponseUse.RELAY),
+        (respond(399, content_type="text/plain"), False, ResponseUse.JUDGE),
+        (respond(402, content_type="text/plain"), False, ResponseUse.RELAY),
     ],
 )
-def test_a_status_is_what_its_first_digit_says(found: ResponseHead, use: AnswerUse, *, is_naming: bool) -> None:
+def test_a_status_is_what_its_first_digit_says(found: ResponseHead, use: ResponseUse, *, is_naming: bool) -> None:
     """
     An unknown status counts as the first of its class (RFC 9110, section 15). A success may name the backend; a web
     page may have a redirect.
     """
-    assert answer_use(head("GET", "/b"), found, names_backend=is_naming) is use
+    assert response_use(head("GET", "/b"), found, names_backend=is_naming) is use
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_an_error_has_our_host_id(status: int, host_id: bytes) -> None:
     """
     It is in the header and in the document, and once in each.
     """
-    found = answer_headers(answer(status, x_amz_id_2="theirs"), NAME, [])
+    found = response_headers(respond(status, x_amz_id_2="theirs"), NAME, [])
 
     assert [value for name, value in found if name == b"x-amz-id-2"] == [host_id]
 
@@ -190,14 +190,14 @@ def test_an_error_of_ours_is_read_by_pages_that_the_backend_lets(fields: dict[st
     Only the headers of Fetch, without those of the backend's own connection; none if the backend does not allow other
     origins.
     """
-    assert [name for name, _ in origin_headers(answer(200, **fields))] == expected
+    assert [name for name, _ in origin_headers(respond(200, **fields))] == expected
 
 
 def test_headers_of_the_backends_connection_are_not_the_clients() -> None:
     """
     A proxy removes every header that Connection nominates (RFC 9110, section 7.6.1).
     """
-    found = answer_headers(answer(200, connection="X-Hop", x_hop="1", x_other="2"), NAME, [])
+    found = response_headers(respond(200, connection="X-Hop", x_hop="1", x_other="2"), NAME, [])
 
     assert [name for name, _ in found] == [b"x-amz-request-id", b"x-other"]
 
@@ -239,7 +239,7 @@ def test_a_client_without_a_host_is_led_by_a_path(location: str, public: bytes) 
     """
     HTTP/1.0 has no Host: a path as the Location leads to s3proxy, too (RFC 9110, section 10.2.2).
     """
-    assert (b"location", public) in answer_headers(answer(307, location=location), NAME._replace(host=b""), [])
+    assert (b"location", public) in response_headers(respond(307, location=location), NAME._replace(host=b""), [])
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_no_header_names_the_backend(url: str, name: str) -> None:
     """
     A redirect leads to the same place at s3proxy, in any spelling of the backend's address.
     """
-    found = answer_headers(answer(307, **{name.replace("-", "_"): url.format("/b/k?x=//y")}), NAME, [])
+    found = response_headers(respond(307, **{name.replace("-", "_"): url.format("/b/k?x=//y")}), NAME, [])
 
     assert (name.encode(), b"https://s3.example.test/b/k?x=//y") in found
 
@@ -374,7 +374,7 @@ def test_other_places_stay(url: str) -> None:
     """
     Redirects to other hosts than the backend are relayed unchanged.
     """
-    assert (b"location", url.encode()) in answer_headers(answer(301, location=url), NAME, [])
+    assert (b"location", url.encode()) in response_headers(respond(301, location=url), NAME, [])
 
 
 def test_what_a_client_stored_stays() -> None:
@@ -383,7 +383,7 @@ def test_what_a_client_stored_stays() -> None:
     """
     stored = {"x_amz_website_redirect_location": "http://10.0.0.5/x", "x_amz_meta_a": "http://10.0.0.5/x"}
 
-    assert answer_headers(answer(200, **stored), NAME, [])[1:] == answer(200, **stored).headers
+    assert response_headers(respond(200, **stored), NAME, [])[1:] == respond(200, **stored).headers
 
 
 @pytest.mark.parametrize(
@@ -400,14 +400,16 @@ def test_links_lead_to_us(name: str, value: str, public: str) -> None:
     """
     ours = "https://s3.example.test"
 
-    assert (name.encode(), public.format(ours, ours).encode()) in answer_headers(answer(200, **{name: value}), NAME, [])
+    assert (name.encode(), public.format(ours, ours).encode()) in response_headers(
+        respond(200, **{name: value}), NAME, []
+    )
 
 
 def test_no_header_leads_past_us() -> None:
     """
     Alt-Svc would send browsers and curl to another authority.
     """
-    assert [name for name, _ in answer_headers(answer(200, alt_svc='h3="10.0.0.5:443"'), NAME, [])] == [
+    assert [name for name, _ in response_headers(respond(200, alt_svc='h3="10.0.0.5:443"'), NAME, [])] == [
         b"x-amz-request-id"
     ]
 
@@ -419,7 +421,7 @@ def test_a_location_fits_the_clients_addressing() -> None:
     name = PublicName(b"http", b"b.s3.test", b"r", b"/k", b"b", host_names([b"store"]), b"/services/Walrus", b"1", b"h")
 
     def location(url: str) -> bytes:
-        return dict(answer_headers(answer(307, location=url), name, []))[b"location"]
+        return dict(response_headers(respond(307, location=url), name, []))[b"location"]
 
     assert location("http://store/services/Walrus/b/k") == b"http://b.s3.test/k"
     assert location("http://store/services/Walrus/b?acl") == b"http://b.s3.test?acl"
@@ -548,9 +550,9 @@ def test_a_compressed_document_is_read(coding: str, packed: bytes) -> None:
     A proxy between s3proxy and the backend may compress what it relays; a document that was read is sent without its
     coding. With "deflate", some servers mean the format without zlib's header.
     """
-    found = answer(200, content_encoding=coding, content_md5="x", etag="e", content_type="application/xml")
+    found = respond(200, content_encoding=coding, content_md5="x", etag="e", content_type="application/xml")
 
-    for use in (AnswerUse.EDIT, AnswerUse.JUDGE, AnswerUse.CONVERT, AnswerUse.WATCH):
+    for use in (ResponseUse.EDIT, ResponseUse.JUDGE, ResponseUse.CONVERT, ResponseUse.WATCH):
         assert read_content(packed, found, use, is_whole=True) == b"<a/>"
     kept = read_headers(found.headers)
     assert kept == [(b"etag", b"e"), (b"content-type", b"application/xml")]
@@ -577,23 +579,23 @@ def test_a_coding_which_hides_a_document(coding: str, content: bytes) -> None:
     If the document must be edited, the response is refused; an error is sent without its document. Nothing grows beyond
     its limit.
     """
-    found = answer(403, content_encoding=coding)
+    found = respond(403, content_encoding=coding)
 
     with pytest.raises(InternalError):
-        read_content(content, found, AnswerUse.EDIT, is_whole=True)
-    assert read_content(content, found, AnswerUse.JUDGE, is_whole=True) == b""
+        read_content(content, found, ResponseUse.EDIT, is_whole=True)
+    assert read_content(content, found, ResponseUse.JUDGE, is_whole=True) == b""
     with pytest.raises(InternalError):
-        read_content(content, found, AnswerUse.JUDGE, is_whole=False)
+        read_content(content, found, ResponseUse.JUDGE, is_whole=False)
 
 
-@pytest.mark.parametrize("use", [AnswerUse.EDIT, AnswerUse.CONVERT])
-def test_a_document_which_is_too_large_is_refused(use: AnswerUse) -> None:
+@pytest.mark.parametrize("use", [ResponseUse.EDIT, ResponseUse.CONVERT])
+def test_a_document_which_is_too_large_is_refused(use: ResponseUse) -> None:
     """
     Sent unchanged it would name the backend; if it were cut, the client would take it for complete.
     """
     with pytest.raises(InternalError):
-        read_content(b"<a>", answer(), use, is_whole=False)
-    assert read_content(b"<a>", answer(403), AnswerUse.JUDGE, is_whole=False) == b"<a>"
+        read_content(b"<a>", respond(), use, is_whole=False)
+    assert read_content(b"<a>", respond(403), ResponseUse.JUDGE, is_whole=False) == b"<a>"
 
 
 def test_utf_16_is_no_longer_told() -> None:

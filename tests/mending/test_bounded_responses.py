@@ -14,7 +14,6 @@ from time import process_time
 import pytest
 
 from s3proxy.mending.listing import read_listing
-from s3proxy.resign.answer import MAX_EDITED_SIZE, MAX_JUDGED_SIZE, answer_headers, edit_document
 from s3proxy.resign.error_documents import (
     blames_our_signature,
     error_code,
@@ -26,6 +25,7 @@ from s3proxy.resign.error_documents import (
 from s3proxy.resign.head import strip_checksum_elements
 from s3proxy.resign.public_name import PublicName, host_names
 from s3proxy.resign.region import translate_region
+from s3proxy.resign.response import MAX_EDITED_SIZE, MAX_JUDGED_SIZE, edit_document, response_headers
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.elements import MAX_TAGS, read_elements
 from s3proxy.s3.errors import InternalError
@@ -92,11 +92,11 @@ def _listing(document: bytes) -> object:
 
 def _headers(value: bytes) -> object:
     headers: HeaderList = [(name, value) for name in (b"Location", b"Content-Location", b"Link", b"Refresh")]
-    return answer_headers(ResponseHead(b"HTTP/1.1", 307, b"", headers, index_headers(headers)), NAME, [])
+    return response_headers(ResponseHead(b"HTTP/1.1", 307, b"", headers, index_headers(headers)), NAME, [])
 
 
 READERS: dict[str, tuple[Callable[[bytes], object], int]] = {
-    "answer_headers": (_headers, MAX_JUDGED_SIZE),
+    "response_headers": (_headers, MAX_JUDGED_SIZE),
     "blames_our_signature": (lambda document: blames_our_signature(read_error(document)), MAX_JUDGED_SIZE),
     "edit_document": (lambda document: edit_document(document, NAME), MAX_JUDGED_SIZE),
     "error_code": (lambda document: error_code(read_error(document)), MAX_JUDGED_SIZE),

@@ -55,14 +55,14 @@ def response(status: str, body: bytes = b"", *headers: str, length: int | None =
     )
 
 
-def answering(answer: bytes | Answering) -> FaultyBackend:
+def answering(response: bytes | Answering) -> FaultyBackend:
     """
     Return a backend that sends this response, and closes if the response says so or has no length.
     """
     backend = FaultyBackend()
 
     def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
-        data = answer if isinstance(answer, bytes) else answer(request)
+        data = response if isinstance(response, bytes) else response(request)
         connection.send(data)
         head = data.partition(b"\r\n\r\n")[0].lower()
         is_bodiless = request.head.method == b"HEAD" or b" 204 " in head[:16]
@@ -74,7 +74,7 @@ def answering(answer: bytes | Answering) -> FaultyBackend:
 
 
 async def ask(
-    answer: bytes | Answering,
+    response: bytes | Answering,
     method: str = "GET",
     target: str = KEY,
     body: bytes = b"",
@@ -87,7 +87,7 @@ async def ask(
     """
     Send one signed request through s3proxy; return the response, with the harness as ``harness``.
     """
-    harness = Harness(profile=PROFILES[profile], signature="v2", backend=answering(answer))
+    harness = Harness(profile=PROFILES[profile], signature="v2", backend=answering(response))
     signed = {name.replace("_", "-"): value for name, value in headers.items()}
     unsigned = {"Content-Length": str(len(body))} if method in {"PUT", "POST"} else {}
     if head is None:
@@ -101,24 +101,25 @@ async def ask(
     return got
 
 
-def asked(answer: Any) -> list[tuple[str, str]]:
+def asked(response: Any) -> list[tuple[str, str]]:
     """
     Return method and target of each request to the backend.
     """
     return [
-        (request.head.method.decode(), request.head.raw_target.decode()) for request in answer.harness.backend.requests
+        (request.head.method.decode(), request.head.raw_target.decode())
+        for request in response.harness.backend.requests
     ]
 
 
-def parsed(operation: str, answer: Any) -> dict[str, Any]:
+def parsed(operation: str, response: Any) -> dict[str, Any]:
     """
     Return what botocore reads from a response.
     """
     model = get_session().get_service_model("s3").operation_model(operation)
     told = {
-        "status_code": answer.status,
-        "headers": {name.lower(): value for name, value in answer.headers},
-        "body": answer.body,
+        "status_code": response.status,
+        "headers": {name.lower(): value for name, value in response.headers},
+        "body": response.body,
     }
     found: dict[str, Any] = create_parser("rest-xml").parse(told, model.output_shape)
     return found
@@ -135,7 +136,7 @@ def parsed(operation: str, answer: Any) -> dict[str, Any]:
     [("HEAD", 405), ("HEAD", 501), ("HEAD", 404), ("HEAD", 200), ("DELETE", 204), ("GET", 304)],
 )
 @pytest_twisted.ensureDeferred
-async def test_f9_bytes_after_a_bodiless_answer_fail_nobody(
+async def test_f9_bytes_after_a_bodiless_response_fail_nobody(
     method: str, status: int, profile: str, *, is_tls: bool, is_late: bool
 ) -> None:
     """
@@ -173,9 +174,9 @@ async def test_f9_a_refused_head_keeps_its_status(profile: str, status: int) -> 
     """
     Even if a document follows.
     """
-    answer = await ask(vector("head-refused").replace(b"405", b"%d" % status, 1), "HEAD", BUCKET, profile=profile)
+    response = await ask(vector("head-refused").replace(b"405", b"%d" % status, 1), "HEAD", BUCKET, profile=profile)
 
-    assert (answer.status, answer.body) == (status, b"")
+    assert (response.status, response.body) == (status, b"")
 
 
 @pytest_twisted.ensureDeferred
@@ -238,16 +239,16 @@ async def test_f10_f19_every_error_is_s3s(
     """
     Whatever its form is, botocore reads its code. The request id is s3proxy's.
     """
-    answer = await ask(vector(name), "GET", target, profile=profile)
-    found = parsed("GetObject" if target == KEY else "ListObjects", answer)
+    response = await ask(vector(name), "GET", target, profile=profile)
+    found = parsed("GetObject" if target == KEY else "ListObjects", response)
 
-    assert answer.status == status
+    assert response.status == status
     assert found["Error"]["Code"] == code
     assert found["Error"]["Message"] == message
-    assert found["ResponseMetadata"]["RequestId"] == answer.header("x-amz-request-id") == "0000000000000001"
-    assert answer.header("Content-Type") == "application/xml"
-    assert answer.header("Content-Length") == str(len(answer.body))
-    assert b"xmlns" not in answer.body
+    assert found["ResponseMetadata"]["RequestId"] == response.header("x-amz-request-id") == "0000000000000001"
+    assert response.header("Content-Type") == "application/xml"
+    assert response.header("Content-Length") == str(len(response.body))
+    assert b"xmlns" not in response.body
 
 
 DECODER = "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors></Response>"
@@ -279,11 +280,11 @@ async def test_f19_codes_of_every_form(status: str, document: str, expected: tup
     The code is the document's if S3 has it, otherwise the status's. The client sees nothing of the backend's own
     failures.
     """
-    answer = await ask(response(status, document.encode(), "Content-Type: text/plain"))
+    received = await ask(response(status, document.encode(), "Content-Type: text/plain"))
 
-    assert (answer.status, parsed("GetObject", answer)["Error"]["Code"]) == expected
-    assert b"property" not in answer.body
-    assert answer.body.startswith(b"<?xml")
+    assert (received.status, parsed("GetObject", received)["Error"]["Code"]) == expected
+    assert b"property" not in received.body
+    assert received.body.startswith(b"<?xml")
 
 
 # Successes that are failures
@@ -312,13 +313,13 @@ async def test_f7_a_fault_that_is_answered_200_is_none(operation: str, profile: 
     method, target = FAULTS[operation]
     headers = {"x_amz_copy_source": "/test-bucket/source"} if operation == "CopyObject" else {}
     body = b"hello" if operation == "PutObject" else b""
-    answer = await ask(vector("fault-as-success"), method, target, body, profile=profile, **headers)
+    response = await ask(vector("fault-as-success"), method, target, body, profile=profile, **headers)
 
-    assert answer.status == 500
-    assert method == "HEAD" or element(answer.body, "Code") == "InternalError"
-    disbelieved = answer.harness.proxy.context.counts.disbelieved
+    assert response.status == 500
+    assert method == "HEAD" or element(response.body, "Code") == "InternalError"
+    disbelieved = response.harness.proxy.context.counts.disbelieved
     assert disbelieved.total() == 1
-    assert answer.harness.records[0].error_code == "InternalError"
+    assert response.harness.records[0].error_code == "InternalError"
 
 
 @pytest.mark.parametrize("profile", FAMILY)
@@ -343,8 +344,8 @@ async def test_a_bucket_without_versions_has_no_status(profile: str, status: str
     The gateway returns a status that S3 does not have.
     """
     document = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>".encode()
-    answer = await ask(response("200 OK", document), target=f"{BUCKET}?versioning", profile=profile)
-    told = parsed("GetBucketVersioning", answer)
+    received = await ask(response("200 OK", document), target=f"{BUCKET}?versioning", profile=profile)
+    told = parsed("GetBucketVersioning", received)
 
     assert {name: told[name] for name in told if name != "ResponseMetadata"} == expected
 
@@ -372,10 +373,10 @@ async def test_f5_buckets_outside_the_prefix_are_taken_out(profile: str, query: 
     """
     A client that deletes what it finds would delete the others.
     """
-    answer = await ask(
+    received = await ask(
         response("200 OK", BUCKETS, "Content-Type: application/xml"), target=f"/{query}", profile=profile
     )
-    told = parsed("ListBuckets", answer)
+    told = parsed("ListBuckets", received)
 
     assert [bucket["Name"] for bucket in told["Buckets"]] == expected
     assert told["Owner"] == {"ID": "1"}
@@ -390,10 +391,10 @@ async def test_a_bucket_without_rules_has_no_lifecycle(rules: str, expected: tup
     The gateway returns one without rules, which clients of S3 do not know.
     """
     document = f"<LifecycleConfiguration>{rules}</LifecycleConfiguration>".encode()
-    answer = await ask(response("200 OK", document), target=f"{BUCKET}?lifecycle", profile="osg-4.3")
+    received = await ask(response("200 OK", document), target=f"{BUCKET}?lifecycle", profile="osg-4.3")
 
-    assert answer.status == expected[0]
-    assert not expected[1] or element(answer.body, "Code") == expected[1]
+    assert received.status == expected[0]
+    assert not expected[1] or element(received.body, "Code") == expected[1]
 
 
 UPLOADS = (
@@ -418,8 +419,8 @@ async def test_f5_uploads_outside_the_prefix_are_taken_out(query: str, keys: lis
     """
     A client that aborts what it finds would abort the others.
     """
-    answer = await ask(response("200 OK", UPLOADS), target=f"{BUCKET}?{query}", profile="osg-4.3")
-    told = parsed("ListMultipartUploads", answer)
+    received = await ask(response("200 OK", UPLOADS), target=f"{BUCKET}?{query}", profile="osg-4.3")
+    told = parsed("ListMultipartUploads", received)
 
     assert [unquote(each["Key"]) for each in told.get("Uploads", [])] == keys
     assert [each["Prefix"] for each in told.get("CommonPrefixes", [])] == folders
@@ -446,14 +447,14 @@ async def test_a_page_of_uploads_without_a_way_on_is_none(told: bytes) -> None:
     """
     lost = b"<ListMultipartUploadsResult>%s<IsTruncated>true</IsTruncated></ListMultipartUploadsResult>" % told
     found = lost.replace(b"</List", b"<CommonPrefixes><Prefix>a&amp;b/</Prefix></CommonPrefixes></List")
-    answers = [
+    responses = [
         await ask(response("200 OK", document), target=f"{BUCKET}?uploads", profile="osg-4.3")
         for document in (lost, found)
     ]
 
-    assert (answers[0].status, element(answers[0].body, "Code")) == (500, "InternalError")
-    assert answers[1].status == (200 if told else 500)
-    assert not told or element(answers[1].body, "NextKeyMarker") == "a&b/"
+    assert (responses[0].status, element(responses[0].body, "Code")) == (500, "InternalError")
+    assert responses[1].status == (200 if told else 500)
+    assert not told or element(responses[1].body, "NextKeyMarker") == "a&b/"
 
 
 @pytest_twisted.ensureDeferred
@@ -463,7 +464,7 @@ async def test_f7_a_deletion_of_many_believes_no_fault() -> None:
     """
     document = b"<Delete><Object><Key>a</Key></Object></Delete>"
     md5 = hashlib.md5(document).digest()
-    answer = await ask(
+    response = await ask(
         vector("fault-as-success"),
         "POST",
         f"{BUCKET}?delete",
@@ -471,8 +472,8 @@ async def test_f7_a_deletion_of_many_believes_no_fault() -> None:
         content_md5=base64.b64encode(md5).decode(),
     )
 
-    assert b"<Deleted>" not in answer.body
-    assert element(answer.body, "Code") == "InternalError"
+    assert b"<Deleted>" not in response.body
+    assert element(response.body, "Code") == "InternalError"
 
 
 @pytest.mark.parametrize("headers", [(), ("Last-Modified: Sat, 28 Nov 2026 20:00:00 GMT",), ('ETag: ""',)])
@@ -486,9 +487,9 @@ async def test_f7_an_object_without_an_entity_tag_is_not_stored(headers: tuple[s
         response("200 OK", b"", *headers), "PUT", f"{KEY}?partNumber=1&uploadId=u", b"hello", profile="osg-4.3"
     )
 
-    for answer in (put, part):
-        assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
-        assert answer.harness.proxy.context.counts.disbelieved == {"etag": 1}
+    for received in (put, part):
+        assert (received.status, element(received.body, "Code")) == (500, "InternalError")
+        assert received.harness.proxy.context.counts.disbelieved == {"etag": 1}
 
 
 @pytest.mark.parametrize(
@@ -507,9 +508,9 @@ async def test_f7_a_success_with_a_document_of_its_own_is_one(method: str, targe
     """
     document = f"<{root} xmlns='http://s3.amazonaws.com/doc/2006-03-01/'/>".encode()
     told = response("200 OK", document, 'ETag: "e"', "Content-Type: application/xml")
-    answer = await ask(told, method, target, profile="osg-4.3")
+    received = await ask(told, method, target, profile="osg-4.3")
 
-    assert (answer.status, answer.body, answer.header("Content-Type")) == (200, b"", None)
+    assert (received.status, received.body, received.header("Content-Type")) == (200, b"", None)
 
 
 @pytest_twisted.ensureDeferred
@@ -517,9 +518,9 @@ async def test_a_bucket_is_created() -> None:
     """
     Without a length, a document or a header.
     """
-    answer = await ask(vector("bucket-created"), "PUT", BUCKET)
+    response = await ask(vector("bucket-created"), "PUT", BUCKET)
 
-    assert (answer.status, answer.body) == (200, b"")
+    assert (response.status, response.body) == (200, b"")
 
 
 BODY = b"second"
@@ -593,8 +594,8 @@ async def test_f5_names_outside_the_prefix_are_taken_out(profile: str, query: st
     """
     A client that deletes what it finds deletes nothing else.
     """
-    answer = await ask(vector("page-with-wildcard"), "GET", BUCKET + query, profile=profile)
-    found = parsed("ListObjectsV2" if "list-type" in query else "ListObjects", answer)
+    response = await ask(vector("page-with-wildcard"), "GET", BUCKET + query, profile=profile)
+    found = parsed("ListObjectsV2" if "list-type" in query else "ListObjects", response)
 
     assert [entry["Key"] for entry in found["Contents"]] == ["log_1/a"]
     assert found["Prefix"] == "log_1/"
@@ -608,7 +609,7 @@ async def test_f5_common_prefixes_and_versions_are_taken_out() -> None:
     """
     As keys are taken out.
     """
-    answer = await ask(page("a_b1", "aXb1", prefixes=("a_b/", "aXb/")), "GET", f"{BUCKET}?prefix=a_b&delimiter=/")
+    received = await ask(page("a_b1", "aXb1", prefixes=("a_b/", "aXb/")), "GET", f"{BUCKET}?prefix=a_b&delimiter=/")
     versions = (
         f"<ListVersionsResult><Prefix>a_</Prefix><IsTruncated>false</IsTruncated><Version><Key>a_1</Key>"
         f"<VersionId>v</VersionId><ETag>{ETAG}</ETag></Version><DeleteMarker><Key>ab1</Key><VersionId>w</VersionId>"
@@ -616,7 +617,7 @@ async def test_f5_common_prefixes_and_versions_are_taken_out() -> None:
     )
     told = await ask(response("200 OK", versions.encode()), "GET", f"{BUCKET}?versions&prefix=a_")
 
-    found = parsed("ListObjects", answer)
+    found = parsed("ListObjects", received)
     assert [entry["Key"] for entry in found["Contents"]] == ["a_b1"]
     assert [entry["Prefix"] for entry in found["CommonPrefixes"]] == ["a_b/"]
     found = parsed("ListObjectVersions", told)
@@ -631,14 +632,14 @@ async def test_a_key_that_ends_with_the_delimiter_is_a_common_prefix(query: str)
     Walrus lists it as a key. s3proxy writes it once, in order with the others; keys of the folder itself stay.
     """
     listed = page("a/", "a/b/", "a/k", "a/z/", prefixes=("a/b/", "a/x/"))
-    answer = await ask(listed, "GET", f"{BUCKET}?{query}prefix=a/&delimiter=/")
+    received = await ask(listed, "GET", f"{BUCKET}?{query}prefix=a/&delimiter=/")
     versions = (
         f"<ListVersionsResult><IsTruncated>false</IsTruncated><Version><Key>d/</Key><VersionId>v</VersionId>"
         f"<ETag>{ETAG}</ETag></Version><Version><Key>k</Key><VersionId>w</VersionId></Version></ListVersionsResult>"
     )
     told = await ask(response("200 OK", versions.encode()), "GET", f"{BUCKET}?versions&delimiter=/")
 
-    found = parsed("ListObjectsV2", answer)
+    found = parsed("ListObjectsV2", received)
     assert [entry["Key"] for entry in found["Contents"]] == ["a/", "a/k"]
     assert [entry["Prefix"] for entry in found["CommonPrefixes"]] == ["a/b/", "a/x/", "a/z/"]
     assert found.get("KeyCount", 5) == 5
@@ -659,25 +660,25 @@ async def test_f6_no_page_is_empty_while_more_follows(*, is_v2: bool) -> None:
         "aY2": page("aZ", "a_1", "a_2", "a_3"),
     }
 
-    def answer_page(request: ReceivedRequest) -> bytes:
+    def response_page(request: ReceivedRequest) -> bytes:
         found = re.search(r"[?&]marker=([^&]*)", request.head.raw_target.decode())
         return pages[unquote(found[1]) if found else ""]
 
     query = "prefix=a_&max-keys=2" + ("&list-type=2" if is_v2 else "")
-    answer = await ask(answer_page, "GET", f"{BUCKET}?{query}")
-    found = parsed("ListObjectsV2" if is_v2 else "ListObjects", answer)
+    response = await ask(response_page, "GET", f"{BUCKET}?{query}")
+    found = parsed("ListObjectsV2" if is_v2 else "ListObjects", response)
 
     assert [entry["Key"] for entry in found["Contents"]] == ["a_1", "a_2"]
     assert (found["IsTruncated"], found["MaxKeys"]) == (True, 2)
-    targets = [target for _, target in asked(answer)]
+    targets = [target for _, target in asked(response)]
     assert len(targets) == 3
     assert ["max-keys=1000" in target for target in targets] == [False, True, True]
     if is_v2:
         assert found["KeyCount"] == 2
         pages["a_2"] = page("a_3")
         token = found["NextContinuationToken"]
-        answer = await ask(answer_page, "GET", f"{BUCKET}?list-type=2&prefix=a_&continuation-token={token}")
-        found = parsed("ListObjectsV2", answer)
+        response = await ask(response_page, "GET", f"{BUCKET}?list-type=2&prefix=a_&continuation-token={token}")
+        found = parsed("ListObjectsV2", response)
         assert [entry["Key"] for entry in found["Contents"]] == ["a_3"]
     else:
         assert found["NextMarker"] == "a_2"
@@ -701,7 +702,7 @@ async def test_f6_pages_that_lead_nowhere_are_none(
     A client that follows them would never reach the end.
     """
 
-    def answer_page(request: ReceivedRequest) -> bytes:
+    def response_page(request: ReceivedRequest) -> bytes:
         found = re.search(r"[?&]marker=([^&]*)", request.head.raw_target.decode())
         keys, following = leads_to[unquote(found[1]) if found else ""]
         listed = page(*keys, truncated=True).partition(b"\r\n\r\n")[2]
@@ -710,9 +711,9 @@ async def test_f6_pages_that_lead_nowhere_are_none(
 
     name = "list-type=2&continuation-token" if is_v2 else "marker"
     value = quote(base64.urlsafe_b64encode(marker.encode())) if is_v2 else marker
-    answer = await ask(answer_page, "GET", f"{BUCKET}?prefix=a_" + (f"&{name}={value}" if marker else ""))
+    received = await ask(response_page, "GET", f"{BUCKET}?prefix=a_" + (f"&{name}={value}" if marker else ""))
 
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+    assert (received.status, element(received.body, "Code")) == (500, "InternalError")
 
 
 VERSIONS = (
@@ -738,12 +739,12 @@ async def test_objects_are_listed_as_versions_where_there_are_none(
     What the backend says of objects is converted, whatever it is; versions that it lists are not requested again.
     """
 
-    def answer(request: ReceivedRequest) -> bytes:
+    def received(request: ReceivedRequest) -> bytes:
         if objects is None or b"versions" in request.head.raw_target:
             return response("200 OK", VERSIONS)
         return response("200 OK", PAGE.format(prefix="", truncated="false", entries=objects).encode())
 
-    told = await ask(answer, target=f"{BUCKET}?versions")
+    told = await ask(received, target=f"{BUCKET}?versions")
 
     assert len(asked(told)) == 2
     if expected is None:
@@ -761,14 +762,14 @@ async def test_what_is_written_is_within_the_root() -> None:
     Whatever comes after it, its client reads the folders that s3proxy makes here.
     """
     listed = page("a_/1", "a_/2").partition(b"\r\n\r\n")[2]
-    answers = [
+    responses = [
         await ask(response("200 OK", document), "GET", f"{BUCKET}?prefix=a_&delimiter=/")
         for document in (listed + b"<!-- </ -->", listed + b"<?a </ ?>\n", b"<ListBucketResult/>")
     ]
 
-    for answer in answers[:2]:
-        assert [entry["Prefix"] for entry in parsed("ListObjects", answer)["CommonPrefixes"]] == ["a_/"]
-    assert (answers[2].status, element(answers[2].body, "Code")) == (500, "InternalError")
+    for received in responses[:2]:
+        assert [entry["Prefix"] for entry in parsed("ListObjects", received)["CommonPrefixes"]] == ["a_/"]
+    assert (responses[2].status, element(responses[2].body, "Code")) == (500, "InternalError")
 
 
 @pytest_twisted.ensureDeferred
@@ -777,11 +778,11 @@ async def test_f6_pages_without_end_are_bounded() -> None:
     After some pages the client gets an empty one, with the place to continue. A page that repeats is a failure.
     """
     numbers = iter(range(1000))
-    answer = await ask(lambda request: page(f"aX{next(numbers):03}", truncated=True), "GET", f"{BUCKET}?prefix=a_")
-    found = parsed("ListObjects", answer)
+    response = await ask(lambda request: page(f"aX{next(numbers):03}", truncated=True), "GET", f"{BUCKET}?prefix=a_")
+    found = parsed("ListObjects", response)
     again = await ask(page("aX", truncated=True), "GET", f"{BUCKET}?prefix=a_")
 
-    assert len(asked(answer)) == 16
+    assert len(asked(response)) == 16
     assert (found["IsTruncated"], found["NextMarker"], found.get("Contents")) == (True, "aX015", None)
     assert (again.status, len(asked(again))) == (500, 2)
 
@@ -793,20 +794,20 @@ async def test_f6_a_later_page_that_fails_fails_the_whole(later: str) -> None:
     It is not the end of the listing.
     """
     pages = iter([page("aX", truncated=True), vector(later)])
-    answer = await ask(lambda request: next(pages), "GET", f"{BUCKET}?prefix=a_")
+    response = await ask(lambda request: next(pages), "GET", f"{BUCKET}?prefix=a_")
 
-    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+    assert (response.status, element(response.body, "Code")) == (500, "InternalError")
 
 
 @pytest_twisted.ensureDeferred
-async def test_f6_the_answer_says_what_was_asked_for() -> None:
+async def test_f6_the_response_says_what_was_asked_for() -> None:
     """
     It does not say what the backend made of the request.
     """
-    answer = await ask(vector("page-that-overflowed"), "GET", f"{BUCKET}?prefix=a%3Db&max-keys=2147483647")
-    found = parsed("ListObjects", answer)
+    response = await ask(vector("page-that-overflowed"), "GET", f"{BUCKET}?prefix=a%3Db&max-keys=2147483647")
+    found = parsed("ListObjects", response)
 
-    assert (answer.status, found["MaxKeys"], found["Prefix"]) == (200, 1000, "a=b")
+    assert (response.status, found["MaxKeys"], found["Prefix"]) == (200, 1000, "a=b")
 
 
 @pytest.mark.parametrize("query", ["", "list-type=2&"])
@@ -816,11 +817,11 @@ async def test_names_are_encoded_if_the_client_asks_for_it(query: str) -> None:
     A backend that does not know ``encoding-type`` writes them unencoded.
     """
     target = f"{BUCKET}?{query}encoding-type=url&prefix=a%20%2B"
-    answer = await ask(page("a +%&amp;\u00fc/", truncated=True), "GET", target)
+    response = await ask(page("a +%&amp;\u00fc/", truncated=True), "GET", target)
 
-    assert element(answer.body, "EncodingType") == "url"
-    assert element(answer.body, "Key") == "a%20%2B%25%26%C3%BC/"
-    assert element(answer.body, "Prefix") == "a%20%2B"
+    assert element(response.body, "EncodingType") == "url"
+    assert element(response.body, "Key") == "a%20%2B%25%26%C3%BC/"
+    assert element(response.body, "Prefix") == "a%20%2B"
 
 
 # Copies, entity tags, locations
@@ -836,8 +837,8 @@ async def test_f14_a_copy_has_its_result_as_root(profile: str) -> None:
     def storage(request: ReceivedRequest) -> bytes:
         return vector("copied") if request.head.method == b"PUT" else response("200 OK", b"<ListVersionsResult/>")
 
-    answer = await ask(storage, "PUT", KEY, profile=profile, x_amz_copy_source="/test-bucket/source")
-    found = parsed("CopyObject", answer)
+    received = await ask(storage, "PUT", KEY, profile=profile, x_amz_copy_source="/test-bucket/source")
+    found = parsed("CopyObject", received)
 
     assert found["CopyObjectResult"]["ETag"] == '"781e5e245d69b566979b86e28d23f2c7"'
     assert found["CopyObjectResult"]["LastModified"].year == 2026
@@ -849,10 +850,10 @@ async def test_f17_entity_tags_are_quoted(method: str) -> None:
     """
     Those in headers; those that are quoted stay as they are.
     """
-    answers = [await ask(response("200 OK", b"hello" if method == "GET" else b"", f"ETag: {tag}", length=5), method)
+    responses = [await ask(response("200 OK", b"hello" if method == "GET" else b"", f"ETag: {tag}", length=5), method)
                for tag in (ETAG, f'"{ETAG}"')]  # fmt: skip
 
-    assert [answer.header("ETag") for answer in answers] == [f'"{ETAG}"'] * 2
+    assert [received.header("ETag") for received in responses] == [f'"{ETAG}"'] * 2
 
 
 @pytest_twisted.ensureDeferred
@@ -865,10 +866,10 @@ async def test_f24_the_location_of_an_upload_is_the_objects() -> None:
         "<Key>k</Key><ETag>uuid-1</ETag></CompleteMultipartUploadResult>"
     )
     body = b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>e</ETag></Part></CompleteMultipartUpload>"
-    answer = await ask(
+    received = await ask(
         response("200 OK", document.encode()), "POST", f"{KEY}?uploadId=u", body, profile="walrusbackend-4.x"
     )
-    found = parsed("CompleteMultipartUpload", answer)
+    found = parsed("CompleteMultipartUpload", received)
 
     assert found["Location"] == "http://s3.example.test/test-bucket/k"
     assert found["ETag"] == '"uuid-1"'
@@ -885,7 +886,7 @@ def reading(form: str, *headers: str, content: bytes = OBJECT) -> Answering:
     Return what sends the response to HEAD and GET of an object in one of the two forms.
     """
 
-    def answer(request: ReceivedRequest) -> bytes:
+    def received(request: ReceivedRequest) -> bytes:
         told = (f"ETag: {ETAG}", "Last-Modified: Sat, 28 Nov 2026 20:00:00 GMT", "Content-Type: text/x", *headers)
         if request.head.method == b"HEAD":
             return response("200 OK", b"", *told, length=len(content))
@@ -898,7 +899,7 @@ def reading(form: str, *headers: str, content: bytes = OBJECT) -> Answering:
             return response("206 X", part, *told, f"Content-Range: {first}-{last}/{len(content)}")
         return response("200 OK", part, *told, f"Content-Range: {first}-{last}/{len(part)}")
 
-    return answer
+    return received
 
 
 @pytest.mark.parametrize("form", ["3.4", "4.x"])
@@ -920,13 +921,13 @@ async def test_f15_ranges(form: str, span: str, expected: bytes, sent: str | Non
     206 with S3's Content-Range in each case. s3proxy does not send a range that covers all, nor any for a version.
     """
     told = ["x-amz-version-id: v1"] if is_versioned else []
-    answer = await ask(reading(form, *told), range=span)
+    response = await ask(reading(form, *told), range=span)
     first = OBJECT.index(expected)
 
-    assert (answer.status, answer.body) == (206, expected)
-    assert answer.header("Content-Range") == f"bytes {first}-{first + len(expected) - 1}/10"
-    assert answer.header("Content-Length") == str(len(expected))
-    got = answer.harness.backend.requests[-1].head.fields.value(b"range")
+    assert (response.status, response.body) == (206, expected)
+    assert response.header("Content-Range") == f"bytes {first}-{first + len(expected) - 1}/10"
+    assert response.header("Content-Length") == str(len(expected))
+    got = response.harness.backend.requests[-1].head.fields.value(b"range")
     assert got == (None if is_versioned or sent is None else sent.encode())
 
 
@@ -936,10 +937,10 @@ async def test_f15_a_range_of_a_named_version_is_cut() -> None:
     Of a large object, which streams: s3proxy does not read the rest.
     """
     content = bytes(range(256)) * 8192
-    answer = await ask(reading("3.4", content=content), "GET", f"{KEY}?versionId=v1", range="bytes=70000-400000")
+    response = await ask(reading("3.4", content=content), "GET", f"{KEY}?versionId=v1", range="bytes=70000-400000")
 
-    assert (answer.status, answer.body == content[70_000:400_001]) == (206, True)
-    assert answer.harness.backend.requests[-1].head.fields.value(b"range") is None
+    assert (response.status, response.body == content[70_000:400_001]) == (206, True)
+    assert response.harness.backend.requests[-1].head.fields.value(b"range") is None
 
 
 @pytest.mark.parametrize("profile", FAMILY)
@@ -954,11 +955,11 @@ async def test_f15_a_range_above_the_limit_is_cut_from_the_whole(size: int, prof
     got = {}
     for first, last in ((3, size + 2), (3, size + 3), (0, size), (size, 4 * size - 1), (2 * size, 9 * size)):
         harness = Harness(profile=limited, signature="v2", backend=answering(reading("3.4", content=content)))
-        answer = await harness.request(Signer().head("GET", KEY, {"range": f"bytes={first}-{last}"})[0])
+        response = await harness.request(Signer().head("GET", KEY, {"range": f"bytes={first}-{last}"})[0])
         await harness.close()
         end = min(last + 1, len(content))
-        assert (answer.status, answer.body == content[first:end]) == (206, True)
-        assert answer.header("Content-Range") == f"bytes {first}-{end - 1}/{len(content)}"
+        assert (response.status, response.body == content[first:end]) == (206, True)
+        assert response.header("Content-Range") == f"bytes {first}-{end - 1}/{len(content)}"
         got[first, last] = harness.backend.requests[-1].head.fields.value(b"range")
 
     asked_for = {span: value for span, value in got.items() if value is not None}
@@ -981,7 +982,7 @@ async def test_f15_ranges_of_2_gib(profile: str, span: str, told: str, sent: str
     The backend counts the bytes of a range in 31 bits, and s3proxy never requests more than it can count.
     """
 
-    def answer(request: ReceivedRequest) -> bytes:
+    def received(request: ReceivedRequest) -> bytes:
         whole = response("200 OK", b"", f"ETag: {ETAG}", length=3 * GIB)
         if request.head.method == b"HEAD":
             return whole
@@ -989,7 +990,7 @@ async def test_f15_ranges_of_2_gib(profile: str, span: str, told: str, sent: str
             return whole + b"0123456789"
         return response("206 X", b"0123456789", f"ETag: {ETAG}", length=2 * GIB - 1)
 
-    harness = Harness(profile=PROFILES[profile], signature="v2", backend=answering(answer))
+    harness = Harness(profile=PROFILES[profile], signature="v2", backend=answering(received))
     client = await harness.connect()
     client.send(Signer().head("GET", KEY, {"range": span})[0])
     await client.until(lambda: client.received.endswith((b"789", b"</Error>")) or client.lost)
@@ -1036,9 +1037,9 @@ async def test_a_head_of_a_range(
     harness = Harness(profile=PROFILES[profile], signature="v2", backend=answering(reading("3.4")), key_limits=limits)
     client = await harness.connect()
     client.send(Signer().head("HEAD", KEY, {"range": span})[0])
-    told = await client.answer("HEAD")
+    told = await client.response("HEAD")
     client.send(Signer().head("GET", KEY, {"range": span})[0])
-    got = await client.answer("GET")
+    got = await client.response("GET")
     await harness.close()
 
     assert told is not None
@@ -1076,10 +1077,10 @@ async def test_a_head_of_a_range_on_a_condition(carrier: str) -> None:
         ("If-Match", f'"{ETAG}"', 206),
     ):
         head = signed_request("HEAD", KEY, [("Range", "bytes=2-4"), (header, value)], carrier)
-        answer = await ask(reading("3.4"), "HEAD", head=head)
-        assert (header, answer.status) == (header, status)
-        assert answer.header("Content-Range") == ("bytes 2-4/10" if status == 206 else None)
-        assert [method for method, _ in asked(answer)] == ["HEAD"]
+        response = await ask(reading("3.4"), "HEAD", head=head)
+        assert (header, response.status) == (header, status)
+        assert response.header("Content-Range") == ("bytes 2-4/10" if status == 206 else None)
+        assert [method for method, _ in asked(response)] == ["HEAD"]
 
     for span, length in (("bytes=9-10", "1"), ("bytes=10-11", None)):
         large = await ask(reading("3.4", "x-amz-version-id: v1"), "HEAD", f"{KEY}?versionId=v1", range=span)

@@ -54,7 +54,7 @@ class AnsweringChannel(HTTPChannel):
     deadlines: ClientDeadlines
     writer: DirectWriter
 
-    def start_answers(self) -> None:
+    def start_responses(self) -> None:
         """
         Prepare for writing. Called when the connection is made.
         """
@@ -63,10 +63,10 @@ class AnsweringChannel(HTTPChannel):
         self.is_tls = ISSLTransport.providedBy(self.transport)
         self.is_aborted = False
         self._networkProducer = self.transport
-        self._answer_sent: list[Callable[[], None]] = []
+        self._response_sent: list[Callable[[], None]] = []
         self.writer = DirectWriter(self.transport, self)
 
-    def answer_begins(self) -> bool:
+    def response_begins(self) -> bool:
         """
         Prepare for a final head, which is about to be written.
 
@@ -75,21 +75,21 @@ class AnsweringChannel(HTTPChannel):
         """
         raise NotImplementedError
 
-    def when_answer_sent(self, sent: Callable[[], None]) -> None:
+    def when_response_sent(self, sent: Callable[[], None]) -> None:
         """
         Call a function once the last response has left for the client's socket, or the connection is lost.
         """
         if self.is_aborted or not self.writer.is_paused:
             sent()
         else:
-            self._answer_sent.append(sent)
+            self._response_sent.append(sent)
 
-    def tell_answer_sent(self) -> None:
+    def tell_response_sent(self) -> None:
         """
-        Call the functions of `when_answer_sent`.
+        Call the functions of `when_response_sent`.
         """
-        while self._answer_sent:
-            self._answer_sent.pop()()
+        while self._response_sent:
+            self._response_sent.pop()()
 
     # Ending
 
@@ -134,7 +134,7 @@ class AnsweringChannel(HTTPChannel):
 
     def resumeProducing(self) -> None:
         self.deadlines.taking.clear()
-        self.tell_answer_sent()
+        self.tell_response_sent()
         if self._requestProducer is not None:
             self._requestProducer.resumeProducing()
 
@@ -152,7 +152,7 @@ class AnsweringChannel(HTTPChannel):
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
         lines = [b"%s %s %s\r\n" % (version, code, reason)]
         lines += [b"%s: %s\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
-        if not self.answer_begins():
+        if not self.response_begins():
             lines.append(b"Connection: close\r\n")
         lines.append(b"\r\n")
         self.writer.writeSequence(lines)
