@@ -27,9 +27,7 @@ from s3proxy.resign.response import (
     JUDGED_STATUSES,
     MAX_SIZES,
     ResponseUse,
-    edited_document,
     is_coded,
-    may_fail_late,
     not_modified_headers,
     read_content,
     read_headers,
@@ -134,12 +132,7 @@ class Answering:
         context, record, admitted = self._context, self._record, self._admitted
         self._take(response)
         record.answered_at = context.clock()
-        use = response_use(
-            admitted.onward.head,
-            response.head,
-            names_backend=edited_document(admitted.operation),
-            fails_late=may_fail_late(admitted.operation),
-        )
+        use = response_use(admitted.onward.head, response.head, admitted.operation)
         if admitted.multipart is not None and response.request is None:
             # s3proxy made this response itself: nothing in it needs editing or mending.
             use, self._mending = ResponseUse.RELAY, None

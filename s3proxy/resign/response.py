@@ -112,34 +112,12 @@ Bytes of a document that are read, by its use.
 """
 
 
-def edited_document(operation: Operation) -> bool:
-    """
-    Return True if the operation's response is a document that names the backend or its region.
-
-    ``?location`` of an object is not such an operation: S3 and backends ignore it, and return the object.
-    """
-    return operation.name in _NAMING_OPERATIONS
-
-
-def may_fail_late(operation: Operation) -> bool:
-    """
-    Return True if the operation may fail after the backend responded 200, because a copy takes long.
-
-    Source:
-        "CopyObject", Response and special errors.
-    """
-    return operation.copies
-
-
-def response_use(
-    request: RequestHead, response: ResponseHead, *, names_backend: bool, fails_late: bool = False
-) -> ResponseUse:
+def response_use(request: RequestHead, response: ResponseHead, operation: Operation) -> ResponseUse:
     """
     Return what must happen to the document of a response.
 
-    Args:
-        names_backend: From `edited_document`.
-        fails_late: From `may_fail_late`.
+    Source:
+        "CopyObject", Response and special errors: a copy takes long, and may fail after the backend responded 200.
     """
     status = response.status
     if request.method == b"HEAD":
@@ -147,9 +125,9 @@ def response_use(
     if response.content_length == 0 or status in _BODILESS:
         return ResponseUse.RELAY
     if status < 300:
-        if names_backend:
+        if operation.name in _NAMING_OPERATIONS:
             return ResponseUse.EDIT
-        return ResponseUse.WATCH if fails_late else ResponseUse.RELAY
+        return ResponseUse.WATCH if operation.copies else ResponseUse.RELAY
     return ResponseUse.JUDGE if status in JUDGED_STATUSES or _may_be_error(response) else ResponseUse.RELAY
 
 

@@ -17,7 +17,6 @@ from s3proxy.resign.response import (
     MAX_NAMING_SIZE,
     ResponseUse,
     edit_document,
-    edited_document,
     not_modified_headers,
     origin_headers,
     read_content,
@@ -29,6 +28,7 @@ from s3proxy.s3.address import parse_address
 from s3proxy.s3.classification import classify
 from s3proxy.s3.errors import InternalError, S3Error
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, index_headers
+from s3proxy.s3.operation import GET_BUCKET_LOCATION, OPERATIONS, Operation
 
 NAME = PublicName(
     b"https",
@@ -39,6 +39,8 @@ NAME = PublicName(
     request_id=b"OURS",
     host_id=b"our<host>",
 )
+NAMING = GET_BUCKET_LOCATION
+READING = OPERATIONS["GetObjectTagging"]
 OUR_URL = "https://s3.example.test/b/a&amp;b%20c"
 
 
@@ -58,7 +60,7 @@ def is_edited_for(asked: RequestHead) -> bool:
         found = classify(asked, parse_address(asked.raw_path, asked.host, [b"s3.example.test"]))
     except S3Error:
         return False
-    return edited_document(found.operation)
+    return response_use(asked, respond(), found.operation) is ResponseUse.EDIT
 
 
 def respond(status: int = 200, length: int | None = 9, **fields: str) -> ResponseHead:
@@ -85,7 +87,7 @@ def respond(status: int = 200, length: int | None = 9, **fields: str) -> Respons
         ("GET", "/?location", "x", False),
         ("GET", "/b?x=location", "x", False),
         ("GET", "/b", "x", False),
-        ("HEAD", "/b?location", "x", True),
+        ("HEAD", "/b?location", "x", False),
         ("PUT", "/b?location", "x", False),
         ("POST", "/b/k?uploadId=1", "x", True),
         ("POST", "/b/k?upload%49d=1", "x", True),
@@ -107,26 +109,26 @@ def test_the_operation_decides_whether_a_document_is_edited(
 
 
 @pytest.mark.parametrize(
-    ("found", "is_naming", "use"),
+    ("found", "operation", "use"),
     [
-        (respond(), True, ResponseUse.EDIT),
-        (respond(203), True, ResponseUse.EDIT),
-        (respond(), False, ResponseUse.RELAY),
-        (respond(404), True, ResponseUse.JUDGE),
-        (respond(404, content_type="application/xml"), False, ResponseUse.JUDGE),
-        (respond(404, content_type="Text/XML; charset=x"), False, ResponseUse.JUDGE),
-        (respond(404, content_type="text/html"), False, ResponseUse.RELAY),
-        (respond(301, content_type="text/html"), False, ResponseUse.JUDGE),
-        (respond(403, content_type="text/html"), False, ResponseUse.JUDGE),
-        (respond(503, None), False, ResponseUse.JUDGE),
-        (respond(500, content_type="application/json"), False, ResponseUse.RELAY),
+        (respond(), NAMING, ResponseUse.EDIT),
+        (respond(203), NAMING, ResponseUse.EDIT),
+        (respond(), READING, ResponseUse.RELAY),
+        (respond(404), NAMING, ResponseUse.JUDGE),
+        (respond(404, content_type="application/xml"), READING, ResponseUse.JUDGE),
+        (respond(404, content_type="Text/XML; charset=x"), READING, ResponseUse.JUDGE),
+        (respond(404, content_type="text/html"), READING, ResponseUse.RELAY),
+        (respond(301, content_type="text/html"), READING, ResponseUse.JUDGE),
+        (respond(403, content_type="text/html"), READING, ResponseUse.JUDGE),
+        (respond(503, None), READING, ResponseUse.JUDGE),
+        (respond(500, content_type="application/json"), READING, ResponseUse.RELAY),
     ],
 )
-def test_what_is_done_with_a_document(found: ResponseHead, use: ResponseUse, *, is_naming: bool) -> None:
+def test_what_is_done_with_a_document(found: ResponseHead, operation: Operation, use: ResponseUse) -> None:
     """
     Objects are streamed; what may be an S3 error is read.
     """
-    assert response_use(head("GET", "/b"), found, names_backend=is_naming) is use
+    assert response_use(head("GET", "/b"), found, operation) is use
 
 
 @pytest.mark.parametrize(("status", "length"), [(204, None), (304, None), (200, 0), (400, 0)])
@@ -134,25 +136,25 @@ def test_a_response_without_content_is_passed_on(status: int, length: int | None
     """
     There is nothing to edit and nothing to judge.
     """
-    assert response_use(head("GET", "/b"), respond(status, length), names_backend=True) is ResponseUse.RELAY
+    assert response_use(head("GET", "/b"), respond(status, length), NAMING) is ResponseUse.RELAY
 
 
 @pytest.mark.parametrize(
-    ("found", "is_naming", "use"),
+    ("found", "operation", "use"),
     [
-        (respond(299), True, ResponseUse.EDIT),
-        (respond(300), True, ResponseUse.JUDGE),
-        (respond(300, content_type="application/octet-stream"), True, ResponseUse.RELAY),
-        (respond(399, content_type="text/plain"), False, ResponseUse.JUDGE),
-        (respond(402, content_type="text/plain"), False, ResponseUse.RELAY),
+        (respond(299), NAMING, ResponseUse.EDIT),
+        (respond(300), NAMING, ResponseUse.JUDGE),
+        (respond(300, content_type="application/octet-stream"), NAMING, ResponseUse.RELAY),
+        (respond(399, content_type="text/plain"), READING, ResponseUse.JUDGE),
+        (respond(402, content_type="text/plain"), READING, ResponseUse.RELAY),
     ],
 )
-def test_a_status_is_what_its_first_digit_says(found: ResponseHead, use: ResponseUse, *, is_naming: bool) -> None:
+def test_a_status_is_what_its_first_digit_says(found: ResponseHead, operation: Operation, use: ResponseUse) -> None:
     """
     An unknown status counts as the first of its class (RFC 9110, section 15). A success may name the backend; a web
     page may have a redirect.
     """
-    assert response_use(head("GET", "/b"), found, names_backend=is_naming) is use
+    assert response_use(head("GET", "/b"), found, operation) is use
 
 
 @pytest.mark.parametrize(
