@@ -199,7 +199,7 @@ class Generation:
                 wall_clock=utc_now,
                 clock=self._reactor.seconds,
                 make_request_id=make_request_id,
-                log_access=self._log_access,
+                log_access=self._log_access if self.access_log.is_kept else None,
                 spool=self.spool,
                 budgets=self.budgets,
                 counts=self._counts,

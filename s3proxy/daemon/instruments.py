@@ -25,7 +25,6 @@ from s3proxy.multipart.store import MultipartStore
 from s3proxy.telemetry import requests
 from s3proxy.telemetry.declarations import Metric, Owner, counter
 from s3proxy.telemetry.metrics import Found, Metrics
-from s3proxy.telemetry.requests import RequestCounts
 
 
 class Measured(Protocol):
@@ -34,7 +33,6 @@ class Measured(Protocol):
     """
 
     counts: ProxyCounts
-    request_counts: RequestCounts
     generation: Generation
     listeners: Listeners
 
@@ -93,7 +91,7 @@ METRICS: tuple[Metric[Measured], ...] = (
 )
 
 INSTRUMENTS: tuple[Instrument[Any], ...] = (
-    Instrument(requests.METRICS, lambda service: _plain(service.request_counts)),
+    Instrument(requests.METRICS, lambda service: _plain(service.counts.requests)),
     Instrument(proxy.METRICS, lambda service: _plain(*(each for made in service.generations for each in made.proxies))),
     Instrument(site.METRICS, lambda service: _plain(*service.listeners.sites)),
     Instrument(METRICS, _plain),

@@ -43,7 +43,6 @@ from s3proxy.s3.errors import S3Error
 from s3proxy.telemetry.accesslog import AccessRecord
 from s3proxy.telemetry.admin import AdminSite
 from s3proxy.telemetry.metrics import Metrics
-from s3proxy.telemetry.requests import RequestCounts
 
 
 class ProxyService(Service):
@@ -64,7 +63,6 @@ class ProxyService(Service):
         former_generations: Earlier generations whose requests have not ended.
         listeners: Accept client connections.
         counts: The counters of the proxies of all generations.
-        request_counts: The counters of the requests that have ended.
         metrics: The metrics for the admin endpoint.
 
     Raises:
@@ -96,7 +94,6 @@ class ProxyService(Service):
         self._is_retiring = False
         self._deadlines: list[Any] = []
         self.counts = ProxyCounts()
-        self.request_counts = RequestCounts()
         self.metrics = Metrics()
         self.generation = self._make_generation(settings, None)
         self.former_generations: list[Generation] = []
@@ -362,9 +359,9 @@ class ProxyService(Service):
 
     def _log_access(self, record: AccessRecord) -> None:
         self.generation.access_log.write(record)
-        self.request_counts.record(record)
 
     def _log_refused(self, client_host: str, error: S3Error, request_id: str) -> None:
+        self.counts.requests.count(b"", None, error.status, error.code, seconds=0.0)
         self._log_access(
             AccessRecord(
                 received_at=utc_now(),

@@ -26,6 +26,7 @@ from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import RequestHead
 from s3proxy.telemetry.accesslog import AccessRecord
 from s3proxy.telemetry.declarations import BACKEND, Metric, counter
+from s3proxy.telemetry.requests import RequestCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class ProxyCounts:
         exempted: How many requests needed each exemption of their key.
         aborted: Requests that were given up, by cause.
         disbelieved: Responses that claimed success wrongly, by what was wrong.
+        requests: The requests that have ended.
     """
 
     committed_early: int = 0
@@ -69,6 +71,7 @@ class ProxyCounts:
     exempted: Counter[Exemption] = field(default_factory=Counter)
     aborted: Counter[str] = field(default_factory=Counter)
     disbelieved: Counter[str] = field(default_factory=Counter)
+    requests: RequestCounts = field(default_factory=RequestCounts)
 
 
 METRICS: tuple[Metric[ProxyCounts], ...] = (
@@ -126,7 +129,7 @@ class ProxyContext:
         choose_backend: Returns the backend for a head, its address and an authenticated client.
         wall_clock: Returns the time for signatures, in UTC; not the reactor's clock, which is monotonic.
         clock: Monotonic seconds, for durations: ``reactor.seconds``.
-        log_access: Called with the record of each request that has ended.
+        log_access: Called with the record of each request that has ended; None if there is no access log.
         authorizer: Decides about each authenticated request; None allows everything.
         spool: The directory for bodies that must be verified whole and are too large for memory.
         budgets: The budgets of all requests together, and of each key.
@@ -148,7 +151,7 @@ class ProxyContext:
         wall_clock: Callable[[], datetime],
         clock: Callable[[], float],
         make_request_id: Callable[[], str],
-        log_access: Callable[[AccessRecord], None],
+        log_access: Callable[[AccessRecord], None] | None,
         authorizer: IAuthorizer | None = None,
         spool: SpoolDirectory,
         budgets: Budgets,

@@ -18,7 +18,7 @@ from s3proxy.frontend.forwarded import Origin
 from s3proxy.mending.deletions import Outcome
 from s3proxy.mending.results import DisbelievedError
 from s3proxy.s3.address import Address
-from s3proxy.s3.claim import Claim
+from s3proxy.s3.claim import Carrier, Claim
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document, outcome_document
 from s3proxy.s3.errors import BadRequest, InternalError, RequestTimeout, S3Error, SlowDown
@@ -237,13 +237,32 @@ class Record:
         window = context.settings.replay_window
         if window is not None and passed_once is not None and self.status >= 500:
             window.forget(passed_once.fingerprint(), passed_once.claimed_access_key_id)
+        counts, request, authenticated = context.counts, self._request, self.authenticated
         if self.cause is not None:
-            context.counts.aborted[self.cause] += 1
-        context.log_access(self._access_record())
-
-    def _access_record(self) -> AccessRecord:
-        authenticated, request = self.authenticated, self._request
+            counts.aborted[self.cause] += 1
         carrier = authenticated.carrier if authenticated is not None else None
+        seconds = context.clock() - self._began_at
+        answered_at, verified_at = self.answered_at, self.verified_at
+        turn_around = answered_at - verified_at if answered_at is not None and verified_at is not None else None
+        backend = self.backend.name if self.is_asked and self.backend is not None else None
+        counts.requests.count(
+            request.head.method,
+            carrier,
+            self.status,
+            self.error_code,
+            seconds=seconds,
+            received_size=request.received_size,
+            sent_size=self.sent_size,
+            backend=backend,
+            turn_around=turn_around,
+        )
+        if context.log_access is not None:
+            context.log_access(self._access_record(carrier, seconds, turn_around, backend))
+
+    def _access_record(
+        self, carrier: Carrier | None, seconds: float, turn_around: float | None, backend: str | None
+    ) -> AccessRecord:
+        authenticated, request = self.authenticated, self._request
         cipher_suite, tls_version = request.tls_names()
         return AccessRecord(
             received_at=self.received_at,
@@ -258,17 +277,13 @@ class Record:
             sent_size=self.sent_size,
             received_size=request.received_size,
             object_size=self.object_size,
-            total_seconds=self._context.clock() - self._began_at,
-            turn_around_seconds=(
-                self.answered_at - self.verified_at
-                if self.answered_at is not None and self.verified_at is not None
-                else None
-            ),
+            total_seconds=seconds,
+            turn_around_seconds=turn_around,
             host_id=self._context.settings.host_id,
             signature_version=carrier.version if carrier is not None else None,
             authentication_type=carrier.place if carrier is not None else None,
             cipher_suite=cipher_suite,
             tls_version=tls_version,
-            backend=self.backend_name if self.is_asked else None,
+            backend=backend,
             backend_request_id=self.response.fields.value(b"x-amz-request-id") if self.response is not None else None,
         )

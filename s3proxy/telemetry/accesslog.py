@@ -203,6 +203,13 @@ class AccessLog:
         self.lost_count = 0
         self.reopen()
 
+    @property
+    def is_kept(self) -> bool:
+        """
+        Whether there is an access log at all.
+        """
+        return self._path != "none"
+
     def start(self) -> None:
         """
         Check if there is standard output. That is known only after twistd has daemonized the process.
@@ -237,7 +244,7 @@ class AccessLog:
         Raises:
             OSError: The file cannot be opened; the previous file stays in use.
         """
-        if self._path == "none":
+        if not self.is_kept:
             return
         if self._path == "-":
             self._fd = None if self._is_in_log else 1

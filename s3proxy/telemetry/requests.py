@@ -4,13 +4,13 @@ What is counted of requests that have ended. Each request costs only a few count
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.errors import DOCUMENTED_CODES, S3Error
-from s3proxy.telemetry.accesslog import AccessRecord
-from s3proxy.telemetry.declarations import BACKEND, Distribution, Metric, counter, histogram
+from s3proxy.telemetry.declarations import BACKEND, BUCKETS, Distribution, Metric, counter, histogram
 
 OTHER = "other"
 """
@@ -54,43 +54,65 @@ class RequestCounts:
 
     def __init__(self) -> None:
         # The counters of prometheus_client cost ten times as much per request.
-        self._requests: Counter[tuple[str, str | None, str | None, int, str]] = Counter()
+        self._requests: Counter[tuple[str, Carrier | None, int, str]] = Counter()
         self.received_size = 0
         self.sent_size = 0
-        self.seconds: dict[str, Distribution] = {}
-        self.turn_around: dict[str, Distribution] = {}
+        self.seconds: defaultdict[str, Distribution] = defaultdict(Distribution)
+        self.turn_around: defaultdict[str, Distribution] = defaultdict(Distribution)
 
-    def record(self, record: AccessRecord) -> None:
+    def count(
+        self,
+        method: bytes,
+        carrier: Carrier | None,
+        status: int,
+        error_code: str | None,
+        *,
+        seconds: float,
+        received_size: int = 0,
+        sent_size: int = 0,
+        backend: str | None = None,
+        turn_around: float | None = None,
+    ) -> None:
         """
         Count a request that has ended.
+
+        Args:
+            method: As received; empty for bytes that were no request.
+            carrier: Where the verified signature was; None if there was none.
+            status: The status of the response; 0 if the client left before one.
+            error_code: The error code of the response; a backend may have written it.
+            seconds: From the end of the head to the end of the response.
+            received_size: Bytes of the request's body.
+            sent_size: Bytes of the response's body.
+            backend: The name of the backend; None if no request was sent to one.
+            turn_around: Seconds from the end of the request to the first byte of the backend's response.
         """
-        head = record.head
-        method = _METHODS.get(head.method, OTHER) if head is not None else OTHER
-        code = record.error_code or ""
+        # Each request runs this, so it calls no other function.
+        label = _METHODS.get(method, OTHER)
+        code = error_code or ""
         if code and code not in CODES:
             code = OTHER
-        self._requests[method, record.signature_version, record.authentication_type, record.status, code] += 1
-        self.received_size += record.received_size
-        self.sent_size += record.sent_size
-        _distribution(self.seconds, method).observe(record.total_seconds)
-        if record.backend is not None and record.turn_around_seconds is not None:
-            _distribution(self.turn_around, record.backend).observe(max(0.0, record.turn_around_seconds))
+        self._requests[label, carrier, status, code] += 1
+        self.received_size += received_size
+        self.sent_size += sent_size
+        distribution = self.seconds[label]
+        distribution.counts[bisect_left(BUCKETS, seconds)] += 1
+        distribution.sum += seconds
+        if backend is not None and turn_around is not None:
+            distribution = self.turn_around[backend]
+            distribution.counts[bisect_left(BUCKETS, turn_around)] += 1
+            # The backend may respond before the request has ended.
+            distribution.sum += max(0.0, turn_around)
 
     def requests(self) -> Mapping[tuple[str, str, str, str, str], int]:
         """
         Return the number of requests, by method, signature, place, status and error code.
         """
-        return {
-            (method, signature or NONE, place or NONE, str(status), code): number
-            for (method, signature, place, status, code), number in self._requests.items()
-        }
-
-
-def _distribution(distributions: dict[str, Distribution], label: str) -> Distribution:
-    found = distributions.get(label)
-    if found is None:
-        found = distributions[label] = Distribution()
-    return found
+        found: Counter[tuple[str, str, str, str, str]] = Counter()
+        for (method, carrier, status, code), number in self._requests.items():
+            version, place = (carrier.version, carrier.place) if carrier is not None else (None, None)
+            found[method, version or NONE, place or NONE, str(status), code] += number
+        return found
 
 
 _METHOD = {"method": (*_METHODS.values(), OTHER)}

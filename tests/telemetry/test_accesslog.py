@@ -148,13 +148,10 @@ def test_labels_are_from_a_closed_set() -> None:
     counts = RequestCounts()
     metrics = Metrics()
     metrics.add(METRICS, lambda: [((), counts)])
-    ordinary = AccessRecord(received_at=RECEIVED_AT, client_host="-", request_id="1", status=404)
     for number in range(1000):
-        method = b"M%d" % number
-        head = RequestHead(method, b"/", b"HTTP/1.1", [], index_headers([]))
-        counts.record(replace(ordinary, head=head, error_code=f"Code{number}"))
-        counts.record(replace(ordinary, error_code="x" * 65536 + str(number)))
-    counts.record(replace(ordinary, error_code="NoSuchKey"))
+        counts.count(b"M%d" % number, None, 404, f"Code{number}", seconds=0.0)
+        counts.count(b"", None, 404, "x" * 65536 + str(number), seconds=0.0)
+    counts.count(b"", None, 404, "NoSuchKey", seconds=0.0)
 
     families = text_string_to_metric_families(metrics.document().decode())
     found = {
