@@ -214,7 +214,6 @@ class BackendConnection(Protocol):
         self._body = body
         self.is_body_sent = body is None
         if body is None:
-            self.deadline.clear()
             self._writer.read_size = None
             if request.content:
                 self._writer.writeSequence((request.head, request.content))

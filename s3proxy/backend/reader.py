@@ -162,7 +162,6 @@ class ResponseReader:
 
     def _begin(self, head: ResponseHead) -> None:
         connection, request = self._connection, self.request
-        connection.deadline.clear()
         self._keeps_alive = head.keeps_alive
         is_bodiless = request.method == b"HEAD" or head.status in {204, 304}
         connection.may_trail = is_bodiless and (head.is_chunked or head.content_length != 0)

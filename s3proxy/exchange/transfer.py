@@ -187,10 +187,13 @@ class Transfer:
         """
         Release everything.
         """
-        self._asking.release()
-        self._receiving.release()
+        admitted = self._admitted
+        if admitted.plan.decoder is not None:
+            self._asking.release()
+            self._receiving.release()
         self._answering.release()
-        self._admitted.release()
+        if admitted.ticket is not None or admitted.multipart is not None:
+            admitted.release()
 
 
 ACTIONS: dict[Action, Callable[[Transfer], None]] = {

@@ -343,7 +343,8 @@ class StreamedRequest:
         if self._has_producer:
             self.channel.unregisterProducer()
         self._gone = None
-        self.stop_body()
+        if self.head.has_body:
+            self.stop_body()
         self.channel.requestDone(self)
 
     def abort(self) -> None:
