@@ -37,9 +37,9 @@ def test_reference_pages_are_fresh() -> None:
 
 def test_links_lead_somewhere() -> None:
     """
-    Every relative link of README and docs is a file.
+    Every relative link of the pages at the top, of the docs and of a news fragment is a file.
     """
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "newsfragments/README.md"]
     links = [(page, link) for page in pages for link in LINK.findall(page.read_text("utf-8")) if "://" not in link]
     dead = [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()]
 
