@@ -484,7 +484,7 @@ class BackendSettings:
         choice_of(LossyHeaders),
         "What happens to an object with a header that S3 stores and the profile's backend does not, such as "
         "`Cache-Control` with `walrus-3.4`. `drop`: the object is stored without the header, and "
-        "`s3proxy_lost_headers` counts it. `refuse`: 501 NotImplemented, and nothing is stored.",
+        "`s3proxy_lost_headers_total` counts it. `refuse`: 501 NotImplemented, and nothing is stored.",
         LossyHeaders.DROP,
     )
     multipart: MultipartMode | None = option(
