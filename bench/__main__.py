@@ -1,5 +1,5 @@
 """
-The command line: ``python -m bench [run | micro | scale | workers | flame | splice | report]``.
+The command line: ``python -m bench [run | micro | calls | scale | workers | flame | splice | report]``.
 """
 
 from __future__ import annotations
@@ -7,11 +7,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import comparison, flame, micro, report, scale, splice, workers
+from bench import calls, comparison, flame, micro, report, scale, splice, workers
 
 SUBCOMMANDS = {
     "run": (comparison.add_options, "all parties under the same loads, in turn (default)"),
     "micro": (micro.add_options, "what each room without I/O costs alone"),
+    "calls": (calls.add_options, "Python calls, C calls and bytecodes of a small request, within the budget"),
     "scale": (scale.add_options, "1 to 1,000 connections, objects of 1 MiB to 16 GiB: cost of a GiB, memory"),
     "workers": (workers.add_options, "what a request costs with 2 and 4 processes, and how connections spread"),
     "flame": (flame.add_options, "where the time goes under a load, as a flame graph"),
