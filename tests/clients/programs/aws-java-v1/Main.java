@@ -31,7 +31,7 @@ public final class Main implements Conversation.Operations {
         ClientConfiguration configuration =
                 new ClientConfiguration()
                         .withMaxErrorRetry(0)
-                        .withSocketTimeout(1000 * Integer.parseInt(System.getenv("ANSWER_SECONDS")));
+                        .withSocketTimeout(1000 * Integer.parseInt(System.getenv("RESPONSE_SECONDS")));
         if (arguments[0].equals("v2")) configuration.setSignerOverride("S3SignerType");
         AmazonS3 client =
                 AmazonS3ClientBuilder.standard()

@@ -45,7 +45,7 @@ public final class Main implements Conversation.Operations {
 
     private static final URI ENDPOINT = URI.create(System.getenv("URL"));
     private static final boolean IS_PATH_STYLE = System.getenv("STYLE").equals("path");
-    private static final Duration PATIENCE = Duration.ofSeconds(Long.parseLong(System.getenv("ANSWER_SECONDS")));
+    private static final Duration PATIENCE = Duration.ofSeconds(Long.parseLong(System.getenv("RESPONSE_SECONDS")));
 
     private final Client client;
 

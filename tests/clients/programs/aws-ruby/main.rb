@@ -8,7 +8,7 @@ CLIENT = Aws::S3::Client.new(
   force_path_style: ENV.fetch("STYLE") == "path",
   region: "us-east-1",
   retry_limit: 0,
-  http_read_timeout: ENV.fetch("ANSWER_SECONDS").to_i,
+  http_read_timeout: ENV.fetch("RESPONSE_SECONDS").to_i,
   ssl_ca_bundle: ENV.fetch("SSL_CERT_FILE"),
 )
 

@@ -30,7 +30,7 @@ public final class Main implements Conversation.Operations {
         configuration.set("fs.s3a.multipart.threshold", "8M");
         configuration.set("fs.s3a.attempts.maximum", "0");
         configuration.set("fs.s3a.retry.limit", "0");
-        configuration.set("fs.s3a.connection.request.timeout", System.getenv("ANSWER_SECONDS") + "s");
+        configuration.set("fs.s3a.connection.request.timeout", System.getenv("RESPONSE_SECONDS") + "s");
         configuration.set("fs.s3a.buffer.dir", System.getenv("HOME"));
         configuration.set("hadoop.tmp.dir", System.getenv("HOME"));
     }
