@@ -19,7 +19,7 @@ from zope.interface import implementer
 from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.health import HealthCheck
 from s3proxy.backend.pool import Pool, may_repeat
-from s3proxy.backend.request import BackendError, BackendRequest
+from s3proxy.backend.request import BackendError, BackendRequest, PendingRequest, ResponseReceiver
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.resign.gate import write_head
@@ -120,6 +120,17 @@ class BackendAgent:
         self._turn = first.turn = self._turn + 1
         answered = first.send(request, body)
         return answered.addErrback(self._fail_over, others, request, body)
+
+    def ask(self, request: BackendRequest, receiver: ResponseReceiver) -> PendingRequest:
+        """
+        Send a request whose body is not streamed, as `send` does.
+
+        Args:
+            receiver: Gets the response. Not called after the request was cancelled, or with a failure that says so.
+        """
+        if self._only is not None:
+            return self._only.ask(request, receiver)
+        return self.send(request).addCallbacks(receiver.answered, receiver.not_answered)
 
     def _fail_over(self, failure: Failure, others: list[Pool], request: BackendRequest, body: Any) -> Any:
         error = failure.value

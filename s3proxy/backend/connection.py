@@ -26,7 +26,14 @@ from zope.interface import implementer
 
 from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.reader import ResponseReader
-from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest, backend_failure
+from s3proxy.backend.request import (
+    BackendError,
+    BackendLimits,
+    BackendRequest,
+    DeferredReceiver,
+    ResponseReceiver,
+    backend_failure,
+)
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.trouble import tls_fault
 from s3proxy.s3.identity_enum import IdentityEnum
@@ -209,8 +216,18 @@ class BackendConnection(Protocol):
             Fires with the response as soon as its final head is complete, even before the request's end; fails with
             `BackendError`. Cancelling it resets the connection.
         """
-        answered: Deferred[BackendResponse] = Deferred(self._cancelled)
-        self.reader = ResponseReader(self, request, answered)
+        answered: Deferred[BackendResponse] = Deferred(lambda ignored: self.give_up())
+        self.ask(request, DeferredReceiver(answered), body)
+        return answered
+
+    def ask(self, request: BackendRequest, receiver: ResponseReceiver, body: Any = None) -> None:
+        """
+        Send a request, as `send` does.
+
+        Args:
+            receiver: Gets the response.
+        """
+        self.reader = ResponseReader(self, request, receiver)
         self._body = body
         self.is_body_sent = body is None
         if body is None:
@@ -220,7 +237,7 @@ class BackendConnection(Protocol):
             else:
                 self._writer.write(request.head)
             self._request_sent()
-            return answered
+            return
         self._body_left = body.length
         self._writer.read_size = getattr(body, "read_size", None)
         self._writer.write(request.head)
@@ -228,7 +245,6 @@ class BackendConnection(Protocol):
             self._wait(_Waiting.FOR_CONTINUE, self._limits.continue_time)
         else:
             self._start_body()
-        return answered
 
     def _start_body(self) -> None:
         if self._writer.is_paused:
@@ -298,7 +314,10 @@ class BackendConnection(Protocol):
             self._waiting = _Waiting.FOR_RESPONSE
             self.deadline.set(reader.request.first_byte_time)
 
-    def _cancelled(self, ignored: object) -> None:
+    def give_up(self) -> None:
+        """
+        Reset the connection, and forget the request without a response.
+        """
         self.reader = None
         self.stop_body()
         self.abort()
@@ -472,6 +491,6 @@ class BackendConnection(Protocol):
         reader, self.reader = self.reader, None
         if reader is not None:
             if reader.response is None:
-                reader.answered.errback(failure)
+                reader.receiver.not_answered(failure)
             else:
                 reader.response.ended(failure)

@@ -15,7 +15,15 @@ from twisted.python.failure import Failure
 from s3proxy.backend.breaker import Breaker
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.faults import BackendFault
-from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest, backend_failure
+from s3proxy.backend.request import (
+    BackendError,
+    BackendLimits,
+    BackendRequest,
+    DeferredReceiver,
+    PendingRequest,
+    ResponseReceiver,
+    backend_failure,
+)
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.telemetry.declarations import ADDRESS, Metric, counter, gauge
@@ -89,16 +97,27 @@ class Pool(Factory):
             Cancelling it resets the connection, or gives up making one. Then it fails with `CancelledError` and nothing
             else.
         """
+        answered: Deferred[BackendResponse] = Deferred(lambda ignored: pending.cancel())
+        pending = self.ask(request, DeferredReceiver(answered), body)
+        return answered
+
+    def ask(self, request: BackendRequest, receiver: ResponseReceiver, body: Any = None) -> PendingRequest:
+        """
+        Send a request, as `send` does. On a pooled connection this needs no Deferred.
+
+        Args:
+            receiver: Gets the response. If the request is cancelled, it hears nothing more, or of a `CancelledError`.
+        """
         breaker = self.breaker
         if not breaker.admits(self.reactor.seconds()):
-            return fail(BackendError(BackendFault.OPEN, self.address))
+            return fail(BackendError(BackendFault.OPEN, self.address)).addErrback(receiver.not_answered)
         probe = breaker.probe
         connection = self._take(is_upload=body is not None)
-        if connection is None:
-            answered = Deferred.fromCoroutine(self._send_anew(request, body))
-            return answered.addCallbacks(self._succeeded, self._failed, errbackArgs=(probe,))
-        answered = connection.send(request, body)
-        return answered.addCallbacks(self._succeeded, self._reused_failed, errbackArgs=(probe, request, body))
+        if connection is not None:
+            return _Attempt(self, connection, request, body, receiver, probe)
+        answered = Deferred.fromCoroutine(self._send_anew(request, body))
+        answered.addCallbacks(self._succeeded, self._failed, errbackArgs=(probe,))
+        return answered.addCallbacks(receiver.answered, receiver.not_answered)
 
     def _succeeded(self, response: BackendResponse) -> BackendResponse:
         self.breaker.succeeded()
@@ -185,7 +204,15 @@ class Pool(Factory):
         self.retried_count += 1
         return await self._send_anew(request, body, must_be_new=True)
 
-    def _reused_failed(self, failure: Failure, probe: int, request: BackendRequest, body: Any) -> Any:
+    def reused_failed(
+        self, failure: Failure, probe: int, request: BackendRequest, body: Any
+    ) -> Failure | Deferred[BackendResponse]:
+        """
+        Called if a pooled connection brought no response: send the request again if that is safe.
+
+        Returns:
+            The failure for whoever asked, or the Deferred of the repetition.
+        """
         error = failure.value
         if not isinstance(error, BackendError) or error.fault is not BackendFault.UNANSWERED:
             return self._failed(failure, probe)
@@ -306,6 +333,68 @@ METRICS: tuple[Metric[Pool], ...] = (
         ADDRESS,
     ),
 )
+
+
+class _Attempt:
+    """
+    A request on a pooled connection.
+
+    Args:
+        receiver: Gets the response of this connection, or that of a repetition.
+        probe: The number of the request, if it is a probe of the breaker.
+    """
+
+    __slots__ = ("_body", "_connection", "_pool", "_probe", "_receiver", "_repeated", "_request")
+
+    def __init__(
+        self,
+        pool: Pool,
+        connection: BackendConnection,
+        request: BackendRequest,
+        body: Any,
+        receiver: ResponseReceiver,
+        probe: int,
+    ) -> None:
+        self._pool = pool
+        self._connection: BackendConnection | None = connection
+        self._request = request
+        self._body = body
+        self._receiver = receiver
+        self._probe = probe
+        self._repeated: Deferred[BackendResponse] | None = None
+        connection.ask(request, self, body)
+
+    def answered(self, response: BackendResponse) -> None:
+        """
+        Called with the response.
+        """
+        self._connection = None
+        self._pool.breaker.succeeded()
+        self._receiver.answered(response)
+
+    def not_answered(self, failure: Failure) -> None:
+        """
+        Called if the connection brought no response.
+        """
+        self._connection = None
+        outcome = self._pool.reused_failed(failure, self._probe, self._request, self._body)
+        if isinstance(outcome, Failure):
+            self._receiver.not_answered(outcome)
+        else:
+            self._repeated = outcome
+            outcome.addCallbacks(self._receiver.answered, self._receiver.not_answered)
+
+    def cancel(self) -> None:
+        """
+        Reset the connection.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.give_up()
+            # This shows nothing about the address.
+            self._pool.breaker.released(self._probe)
+        elif self._repeated is not None:
+            self._repeated.cancel()
 
 
 class _Connecting:

@@ -16,10 +16,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Protocol as Interface
 
-from twisted.internet.defer import Deferred
-
 from s3proxy.backend.faults import BackendFault
-from s3proxy.backend.request import BackendRequest
+from s3proxy.backend.request import BackendRequest, ResponseReceiver
 from s3proxy.backend.response import AnsweringConnection, BackendResponse
 from s3proxy.s3.errors import BadRequest
 from s3proxy.s3.framing import ChunkedFraming
@@ -78,11 +76,11 @@ class ResponseReader:
     Reads the response to one request.
 
     Args:
-        answered: Fires with the response as soon as its final head is complete.
+        receiver: Gets the response as soon as its final head is complete.
 
     Attributes:
         request: The request of this response.
-        answered: The Deferred that the reader was given.
+        receiver: The receiver that the reader was given.
         response: The response; None until its head is complete.
         is_silent: Whether no byte of the response has arrived yet.
         ends_with_connection: Whether only the end of the connection shows how long the body is.
@@ -95,19 +93,17 @@ class ResponseReader:
         "_keeps_alive",
         "_left",
         "_unread",
-        "answered",
         "ends_with_connection",
         "is_silent",
+        "receiver",
         "request",
         "response",
     )
 
-    def __init__(
-        self, connection: ReadConnection, request: BackendRequest, answered: Deferred[BackendResponse]
-    ) -> None:
+    def __init__(self, connection: ReadConnection, request: BackendRequest, receiver: ResponseReceiver) -> None:
         self._connection = connection
         self.request = request
-        self.answered = answered
+        self.receiver = receiver
         self.response: BackendResponse | None = None
         self.is_silent = True
         self.ends_with_connection = False
@@ -200,9 +196,9 @@ class ResponseReader:
             connection.wait_for_rest()
         if response.failure is not None:
             # Invalid bytes arrived with the head, and no caller has seen the head yet.
-            self.answered.errback(response.failure)
+            self.receiver.not_answered(response.failure)
         else:
-            self.answered.callback(response)
+            self.receiver.answered(response)
 
     def read_body(self, response: BackendResponse, data: bytes) -> None:
         """

@@ -5,8 +5,9 @@ A request for a backend, its time limits, and the exception for a missing respon
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IClientRequest
@@ -48,6 +49,46 @@ def backend_failure(fault: BackendFault, cause: BaseException | None = None) -> 
     error = BackendError(fault)
     error.__cause__ = cause
     return Failure(error)
+
+
+class ResponseReceiver(Protocol):
+    """
+    Gets the response to a request.
+    """
+
+    def answered(self, response: Any) -> None:
+        """
+        Called with the `s3proxy.backend.response.BackendResponse` when its final head is complete, even before the
+        request's end.
+        """
+
+    def not_answered(self, failure: Failure) -> None:
+        """
+        Called with a `BackendError`: there will be no response.
+        """
+
+
+class PendingRequest(Protocol):
+    """
+    A request whose response is awaited.
+    """
+
+    def cancel(self) -> None:
+        """
+        Reset the connection, or give up making one. No effect if the response has arrived.
+        """
+
+
+class DeferredReceiver:
+    """
+    Fires a Deferred with the response, or with the failure.
+    """
+
+    __slots__ = ("answered", "not_answered")
+
+    def __init__(self, fired: Deferred[Any]) -> None:
+        self.answered = fired.callback
+        self.not_answered = fired.errback
 
 
 @dataclass(frozen=True, slots=True)

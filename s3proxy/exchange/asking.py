@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from s3proxy.backend.request import BackendError, BackendRequest
+from s3proxy.backend.request import BackendError, BackendRequest, PendingRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.body.spool import BodyOnDisk, SpoolReader
@@ -67,7 +67,7 @@ class Asking:
         self._record = record
         self._answered = answered
         self._exchange = exchange
-        self._asked: Deferred[BackendResponse] | None = None
+        self._asked: PendingRequest | None = None
         self._spool_reader: SpoolReader | None = None
         self.upload: Upload | None = None
 
@@ -134,9 +134,13 @@ class Asking:
         if admitted.plan.use is BodyUse.OBJECT:
             self._record.object_size = len(content)
         request = admitted.onward.request(admitted.plan.use, content, checksums, self._context.wall_clock())
-        asked = admitted.backend.agent.send(request)
-        if admitted.onward.deletes_version:
-            asked.addCallback(absent_as_deleted, admitted.backend.account.profile.error_codes)
+        agent = admitted.backend.agent
+        if not admitted.onward.deletes_version:
+            self._record.is_asked = True
+            self._asked = agent.ask(request, self)
+            return
+        asked = agent.send(request)
+        asked.addCallback(absent_as_deleted, admitted.backend.account.profile.error_codes)
         self._ask(asked, self._answered)
 
     def carry_out(self, multipart: MultipartRequest, content: bytes, checksums: HeaderList, location: bytes) -> None:
@@ -215,13 +219,26 @@ class Asking:
     def _ask(self, asked: Deferred[BackendResponse], told: Told) -> None:
         self._record.is_asked = True
         self._asked = asked
-        asked.addCallbacks(partial(self._exchange.guarded, self._told, told), self._not_answered)
+        asked.addCallbacks(partial(self._exchange.guarded, self._told, told), self.not_answered)
 
     def _told(self, told: Told, response: BackendResponse) -> None:
         self._asked = None
         told(response)
 
-    def _not_answered(self, failure: Failure) -> None:
+    def answered(self, response: BackendResponse) -> None:
+        """
+        Called with the response to the client's own request.
+        """
+        self._asked = None
+        try:
+            self._answered(response)
+        except Exception as error:
+            self._exchange.failed(error)
+
+    def not_answered(self, failure: Failure) -> None:
+        """
+        Called if there will be no response.
+        """
         self._asked = None
         if self._record.is_over:
             return

@@ -23,7 +23,7 @@ from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.forms import FormReading, FormRequest
 from s3proxy.exchange.judgement import Judgement, Waiting
 from s3proxy.exchange.judging import Judge
-from s3proxy.exchange.machine import Action, Event, Machine, State
+from s3proxy.exchange.machine import TABLE, Action, Event, State
 from s3proxy.exchange.record import Record, RecordedRequest
 from s3proxy.exchange.transfer import ACTIONS as TRANSFER_ACTIONS
 from s3proxy.exchange.transfer import Transfer, TransferredRequest
@@ -67,13 +67,17 @@ class Exchange:
 
     Args:
         ended: Called when the exchange has released everything.
+
+    Attributes:
+        state: What the exchange waits for.
     """
 
     def __init__(self, context: ProxyContext, request: ExchangedRequest, ended: Callable[[Exchange], None]) -> None:
         self._context = context
         self._request = request
         self._ended = ended
-        self._machine = Machine()
+        self.state = State.LOOKING_UP
+        self._error: S3Error | None = None
         self._record = Record(context, request)
         self._judge = Judge(context, request, self._record)
         self._judgement: Judgement | None = None
@@ -87,7 +91,10 @@ class Exchange:
         Judge the head and start the exchange.
         """
         self._request.on_gone(partial(self.receive, Event.CLIENT_GONE))
-        self.guarded(self._begin_judging, self._judge.judge())
+        try:
+            self._begin_judging(self._judge.judge())
+        except Exception as error:
+            self.failed(error)
 
     def abort(self) -> None:
         """
@@ -104,36 +111,30 @@ class Exchange:
         """
         return self._request.writer.waiting_size if self._transfer is None else self._transfer.held_size
 
-    @property
-    def state(self) -> State:
-        """
-        What the exchange waits for.
-        """
-        return self._machine.state
-
     def receive(self, event: Event, error: S3Error | None = None) -> None:
         """
         Handle an event: change the state and perform the actions that the table names.
 
         Args:
-            error: The error for the client.
+            error: The error for the client, with an event that leads to RESPOND.
         """
         record = self._record
         if event in _CAUSES and record.cause is None and not record.is_over:
             record.cause = _CAUSES[event]
-        actions = self._machine.receive(event, error)
-        state = self._machine.state
+        state, actions = _STEPS[self.state, event]
+        if error is not None and self._error is None and actions:
+            self._error = error
+        self.state = state
         record.is_over = state is State.ENDED
-        for action in actions:
-            if self._machine.state is not state:
+        for is_own, perform in actions:
+            if self.state is not state:
                 # The previous action failed at once, and the client already has its response.
                 break
-            own = self._ACTIONS.get(action)
             try:
-                if own is not None:
-                    own(self)
+                if is_own:
+                    perform(self)
                 elif self._transfer is not None:
-                    TRANSFER_ACTIONS[action](self._transfer)
+                    perform(self._transfer)
             except Exception as failed:
                 self._fail(record.error_of(failed))
 
@@ -144,12 +145,18 @@ class Exchange:
         try:
             step(*arguments)
         except Exception as error:
-            self._fail(self._record.error_of(error))
+            self.failed(error)
+
+    def failed(self, error: Exception) -> None:
+        """
+        Turn an exception into the client's error response.
+        """
+        self._fail(self._record.error_of(error))
 
     def _fail(self, error: S3Error) -> None:
-        if self._machine.state in _REFUSABLE:
+        if self.state in _REFUSABLE:
             self.receive(Event.REFUSED, error)
-        elif self._machine.state is State.ENDED:
+        elif self.state is State.ENDED:
             self._request.abort()
         else:
             self.receive(Event.BACKEND_FAILED, error)
@@ -198,7 +205,7 @@ class Exchange:
 
     def _respond(self) -> None:
         record, request = self._record, self._request
-        error = self._machine.error or InternalError()
+        error = self._error or InternalError()
         record.status = error.status
         document = record.write_error(error)
         headers = record.own_headers()
@@ -232,7 +239,7 @@ class Exchange:
         # not by the garbage collector.
         self._judgement = self._form = self._transfer = None
 
-    _ACTIONS: ClassVar[dict[Action, Callable[[Exchange], None]]] = {
+    ACTIONS: ClassVar[dict[Action, Callable[[Exchange], None]]] = {
         Action.READ_FIELDS: _read_fields,
         Action.JUDGE_FORM: _judge_form,
         Action.STOP_BODY: _stop_body,
@@ -241,3 +248,14 @@ class Exchange:
         Action.CUT_CLIENT: _cut_client,
         Action.RELEASE: _release,
     }
+
+
+def _performed(action: Action) -> tuple[bool, Callable[[Any], None]]:
+    own = Exchange.ACTIONS.get(action)
+    return (False, TRANSFER_ACTIONS[action]) if own is None else (True, own)
+
+
+_STEPS = {key: (state, tuple(map(_performed, actions))) for key, (state, actions) in TABLE.items()}
+"""
+The table with a method in place of each action: whether it is a method of the exchange or of its transfer, and itself.
+"""

@@ -1,7 +1,7 @@
 """
 The life of one request as a table: for each state and event, the next state and the actions to perform.
 
-The machine decides; `s3proxy.exchange.exchange` carries out. No byte of a body passes through here, and nothing waits.
+The table decides; `s3proxy.exchange.exchange` carries out. No byte of a body passes through here, and nothing waits.
 
 ::
 
@@ -254,48 +254,24 @@ The step for every state and event. An event without a row of its own came too l
 """
 
 
-class Machine:
-    """
-    The state of one request.
-
-    Attributes:
-        error: The error for the client, once an event has brought one.
-    """
-
-    __slots__ = ("error", "state")
-
-    def __init__(self) -> None:
-        self.state = State.LOOKING_UP
-        self.error: S3Error | None = None
-
-    def receive(self, event: Event, error: S3Error | None = None) -> tuple[Action, ...]:
-        """
-        Change the state after an event, and return the actions to perform, in order.
-
-        Args:
-            error: The error for the client, with an event that leads to RESPOND.
-        """
-        state, actions = TABLE[self.state, event]
-        if error is not None and self.error is None and actions:
-            self.error = error
-        self.state = state
-        return actions
-
-
 class EventReceiver(Protocol):
     """
     Receives the events of each stage of a request: a `s3proxy.exchange.exchange.Exchange`.
+
+    Attributes:
+        state: What the request waits for.
     """
 
-    @property
-    def state(self) -> State:
-        """
-        What the request waits for.
-        """
+    state: State
 
     def receive(self, event: Event, error: S3Error | None = None) -> None:
         """
         Handle an event: change the state and perform the actions that the table names.
+        """
+
+    def failed(self, error: Exception) -> None:
+        """
+        Turn an exception into the client's error response.
         """
 
     def guarded(self, step: Callable[..., None], *arguments: Any) -> None:

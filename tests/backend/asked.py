@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.pool import Pool
-from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
+from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest, PendingRequest
 
 HEAD = b"GET / HTTP/1.1\r\nHost: backend\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -63,16 +63,25 @@ class Asked:
         self.faults: list[BackendFault] = []
         self.responses: list[Any] = []
 
-    def send(self, *, is_idempotent: bool = True, body: Any = None) -> Deferred[Any]:
+    def send(self, *, is_idempotent: bool = True, body: Any = None) -> PendingRequest:
         """
-        Send a request.
+        Send a request as an exchange does: one with a body by a Deferred, any other with this object as its asker.
         """
         request = BackendRequest(b"GET", body.head if body is not None else HEAD, is_idempotent=is_idempotent)
-        sent = self.pool.send(request, body)
-        sent.addCallbacks(self.responses.append, self._failed)
-        return sent
+        if body is None:
+            return self.pool.ask(request, self)
+        return self.pool.send(request, body).addCallbacks(self.answered, self.not_answered)
 
-    def _failed(self, failure: Failure) -> None:
+    def answered(self, response: Any) -> None:
+        """
+        Keep a response.
+        """
+        self.responses.append(response)
+
+    def not_answered(self, failure: Failure) -> None:
+        """
+        Keep the fault of a request that got no response.
+        """
         if isinstance(failure.value, BackendError):
             self.faults.append(failure.value.fault)
 

@@ -221,6 +221,55 @@ def test_what_was_answered_is_not_sent_again() -> None:
     assert asked.faults == [BackendFault.LOST]
 
 
+def test_a_request_on_a_pooled_connection_is_given_up() -> None:
+    """
+    Its connection is reset, nobody is told anything of it, and it says nothing about the address.
+    """
+    asked = Asked(breaker_failures=1)
+    asked.make_idle()
+    pending = asked.send()
+    pending.cancel()
+
+    assert asked.endpoint.transports[0].disconnected
+    asked.lose()
+    assert (asked.responses, asked.faults, asked.endpoint.connecting) == ([], [], [])
+    assert not asked.pool.breaker.is_open
+    pending.cancel()
+
+
+def test_a_request_that_is_sent_again_is_given_up() -> None:
+    """
+    The attempt to connect ends, and no other follows.
+    """
+    asked = Asked()
+    asked.make_idle()
+    pending = asked.send()
+    asked.lose()
+    assert len(asked.endpoint.connecting) == 1
+
+    pending.cancel()
+
+    assert asked.pool.busy_count == 0
+    assert (asked.responses, asked.faults, len(asked.endpoint.connecting)) == ([], [], 1)
+
+
+def test_what_is_complete_cannot_be_given_up() -> None:
+    """
+    Once there is a response, its connection may serve another request: to cancel the former resets nothing.
+    """
+    asked = Asked()
+    asked.make_idle()
+    former = asked.send()
+    asked.response()
+    asked.send()
+
+    former.cancel()
+
+    assert not asked.endpoint.transports[0].disconnected
+    asked.response()
+    assert len(asked.responses) == 2
+
+
 def test_an_upload_is_sent_again_up_to_its_second_block() -> None:
     """
     Its first block is kept until then.

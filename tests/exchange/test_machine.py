@@ -4,30 +4,37 @@ The state table of an exchange, row by row and along every path.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from s3proxy.backend.faults import BackendFault, error_for_fault
-from s3proxy.exchange.machine import TABLE, Action, Event, Machine, State
+from s3proxy.exchange.exchange import Exchange
+from s3proxy.exchange.machine import TABLE, Action, Event, State
 from s3proxy.s3.errors import AccessDenied, InternalError, S3Error, ServiceUnavailable, SlowDown
+from s3proxy.s3.head import RequestHead, index_headers
+from tests.support.memory import MemoryProxy
 
 
-def run(*events: Event) -> tuple[Machine, list[Action]]:
-    exchange = Machine()
-    actions: list[Action] = []
+def run(*events: Event) -> tuple[State, list[Action]]:
+    """
+    Return the last state and all actions.
+    """
+    state, actions = State.LOOKING_UP, list[Action]()
     for event in events:
-        actions += exchange.receive(event, AccessDenied() if event is Event.REFUSED else None)
-    return exchange, actions
+        state, more = TABLE[state, event]
+        actions += more
+    return state, actions
 
 
 def test_a_streamed_upload_is_finished_only_after_it_was_verified() -> None:
     """
     The backend gets the end of a body in one place only: after the verdict.
     """
-    exchange, actions = run(
-        Event.AUTHENTICATED_TO_STREAM, Event.VERIFIED, Event.ANSWERED_BELOW_400, Event.RESPONSE_ENDED
-    )
+    state, actions = run(Event.AUTHENTICATED_TO_STREAM, Event.VERIFIED, Event.ANSWERED_BELOW_400, Event.RESPONSE_ENDED)
 
     assert actions == [
         Action.OPEN_UPLOAD,
@@ -37,7 +44,7 @@ def test_a_streamed_upload_is_finished_only_after_it_was_verified() -> None:
         Action.FINISH,
         Action.RELEASE,
     ]
-    assert exchange.state is State.ENDED
+    assert state is State.ENDED
 
 
 def test_a_held_body_reaches_the_backend_only_after_it_was_verified() -> None:
@@ -55,10 +62,10 @@ def test_success_before_the_tail_was_released_is_not_believed() -> None:
     """
     A backend that returns 200 to half a body is reset, and its client reads an error.
     """
-    exchange, actions = run(Event.AUTHENTICATED_TO_STREAM, Event.ANSWERED_BELOW_400)
+    state, actions = run(Event.AUTHENTICATED_TO_STREAM, Event.ANSWERED_BELOW_400)
 
     assert actions[-4:] == [Action.STOP_BODY, Action.ABORT_BACKEND, Action.RESPOND, Action.RELEASE]
-    assert exchange.state is State.ENDED
+    assert state is State.ENDED
 
 
 @pytest.mark.parametrize("event", [Event.ANSWERED_FROM_400, Event.RESPONSE_NEEDS_READING])
@@ -109,11 +116,11 @@ def test_no_order_of_events_breaks_a_promise(events: list[Event]) -> None:
     """
     Whatever events come in whatever order: one end, one release, at most one response, no commit before the verdict.
     """
-    exchange, actions = run(*events)
+    state, actions = run(*events)
 
     ends = [action for action in actions if action is Action.RELEASE]
     responses = [action for action in actions if action in {Action.RESPOND, Action.RELAY}]
-    assert len(ends) == (exchange.state is State.ENDED)
+    assert len(ends) == (state is State.ENDED)
     assert len(responses) <= 1 or actions[-1] is not Action.RESPOND
     if Action.FINISH_UPLOAD in actions:
         assert Event.VERIFIED in events
@@ -125,13 +132,21 @@ def test_the_first_error_is_what_the_client_reads() -> None:
     """
     A second refusal does not replace the first.
     """
-    exchange = Machine()
-    first, second = AccessDenied(), InternalError()
+    head = RequestHead(b"GET", b"/", b"HTTP/1.1", [], index_headers([]))
+    statuses: list[int] = []
 
-    exchange.receive(Event.REFUSED, first)
-    exchange.receive(Event.REFUSED, second)
+    def respond(status: int, *others: Any) -> None:
+        statuses.append(status)
+        exchange.receive(Event.REFUSED, InternalError())
 
-    assert exchange.error is first
+    request: Any = SimpleNamespace(head=head, received_size=0, origin=SimpleNamespace(client_host="-"), respond=respond)
+    request.tls_names = lambda: (None, None)
+    exchange = Exchange(MemoryProxy().proxy.context, request, lambda ended: None)
+
+    exchange.receive(Event.REFUSED, AccessDenied())
+    exchange.receive(Event.REFUSED, InternalError())
+
+    assert statuses == [403]
 
 
 @pytest.mark.parametrize(

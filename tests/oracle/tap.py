@@ -267,36 +267,61 @@ def _patch_connection(module: ModuleType) -> None:
             return moved
 
     module.DirectWriter = TappedWriter  # type: ignore[attr-defined]
-    send = module.BackendConnection.send
+    ask = module.BackendConnection.ask
 
-    @functools.wraps(send)
-    def tapped_send(self: Any, request: Any, body: Any = None) -> Any:
+    @functools.wraps(ask)
+    def tapped_ask(self: Any, request: Any, asker: Any, body: Any = None) -> None:
         known = _owners.get(id(request))
         self.oracle.begin(known[1] if known is not None else None, request.head)
-        return send(self, request, body)
+        ask(self, request, asker, body)
 
-    module.BackendConnection.send = tapped_send
+    # `send` asks, too.
+    module.BackendConnection.ask = tapped_ask
 
 
 def _patch_agent(module: ModuleType) -> None:
-    send = module.BackendAgent.send
+    send, ask = module.BackendAgent.send, module.BackendAgent.ask
 
-    @functools.wraps(send)
-    def tapped_send(self: Any, request: Any, body: Any = None) -> Any:
+    def is_owned(self: Any, request: Any) -> bool:
         owner = _owner.get()
         if owner is None:
             if getattr(self, "oracle_proxied", False):
                 ORACLE.breach("(e) a request of no exchange goes where a proxy's go", None, request.head)
-            return send(self, request, body)
+            return False
         _owners[id(request)] = request, owner
+        return True
 
-        def forget(result: Any) -> Any:
-            _owners.pop(id(request), None)
-            return result
+    def forget(request: Any, result: Any) -> Any:
+        _owners.pop(id(request), None)
+        return result
 
-        return send(self, request, body).addBoth(forget)
+    @functools.wraps(send)
+    def tapped_send(self: Any, request: Any, body: Any = None) -> Any:
+        if not is_owned(self, request):
+            return send(self, request, body)
+        return send(self, request, body).addBoth(functools.partial(forget, request))
 
-    module.BackendAgent.send = tapped_send
+    @functools.wraps(ask)
+    def tapped_ask(self: Any, request: Any, asker: Any) -> Any:
+        return ask(self, request, _Forgetting(request, asker) if is_owned(self, request) else asker)
+
+    class _Forgetting:
+        """
+        Forgets the owner of a request with its response, and passes that on.
+        """
+
+        def __init__(self, request: Any, asker: Any) -> None:
+            self._request, self._asker = request, asker
+
+        def answered(self, response: Any) -> None:
+            forget(self._request, None)
+            self._asker.answered(response)
+
+        def not_answered(self, failure: Any) -> None:
+            forget(self._request, None)
+            self._asker.not_answered(failure)
+
+    module.BackendAgent.send, module.BackendAgent.ask = tapped_send, tapped_ask
 
 
 def _patch_channel(module: ModuleType) -> None:

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from s3proxy.authentication.realm import Realm
 from s3proxy.backend.backend import Backend
-from s3proxy.backend.request import BackendRequest
+from s3proxy.backend.request import BackendRequest, ResponseReceiver
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.body.plan import BodyLimits
@@ -116,6 +116,12 @@ class MemoryAgent:
         """
         begin_stream(request.head).feed((request.content,))
         return succeed(self._take(request.head, request.content))
+
+    def ask(self, request: BackendRequest, receiver: ResponseReceiver) -> Deferred[None]:
+        """
+        Send a request whose body was held.
+        """
+        return self.send(request).addCallbacks(receiver.answered, receiver.not_answered)
 
     def send_upload(self, upload: Upload) -> Deferred[BackendResponse]:
         """
