@@ -228,14 +228,15 @@ def operations_page() -> str:
             operation.name,
             f"`{operation.method.decode()} {query}`".replace(" `", "`") + copies,
             _code_list(sorted(name.decode() for name in operation.parameters)),
+            _code_list(dict.fromkeys(each for each in (operation.action, operation.version_action) if each)),
         ]
         for profile in PROFILES.values():
             is_made = operation.name in profile.taken_operations and operation.name not in profile.operations
             is_made = is_made or (profile.lacks_multipart and operation.is_part_of_upload)
             cells.append("○" if is_made else "●" if operation.name in profile.taken_operations else "")
         levels[operation.level.value].append("| " + " | ".join(cells) + " |\n")
-    head = "| Operation | Request | Further parameters | " + " | ".join(PROFILES) + " |\n"
-    head += "|---" * (3 + len(PROFILES)) + "|\n"
+    head = "| Operation | Request | Further parameters | Action | " + " | ".join(PROFILES) + " |\n"
+    head += "|---" * (4 + len(PROFILES)) + "|\n"
     tables = "".join(f"\n## {level.capitalize()}\n\n{head}{''.join(rows)}" for level, rows in levels.items())
     features = ""
     for profile in PROFILES.values():
@@ -266,7 +267,8 @@ s3proxy sends nothing else to a backend, whatever key signed it:
 
 ● marks what a profile accepts, and ○ what s3proxy carries out by other requests. An operation that a profile does not
 accept gets 501 NotImplemented, and no request is sent: many storage systems ignore a sub-resource that they do not
-know, and carry out another operation. `extensions` of a `[[backend]]` adds operations for a backend that has them.
+know, and carry out another operation. *Action* is what S3's access policies call the permission; the second one is for
+a request that names a version. `extensions` of a `[[backend]]` adds operations for a backend that has them.
 CreateSession is never sent: its response would hold credentials of the backend's own key.
 """
 FEATURES_INTRODUCTION = """

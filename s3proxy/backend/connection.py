@@ -191,7 +191,6 @@ class BackendConnection(Protocol):
         """
         Stay in the pool for at most this many seconds.
         """
-        # As `_wait` does, but without a call: each request runs this.
         self._waiting = _Waiting.IN_POOL
         self.deadline.set(seconds)
 
@@ -207,14 +206,7 @@ class BackendConnection(Protocol):
 
     def send(self, request: BackendRequest, body: Any = None) -> Deferred[BackendResponse]:
         """
-        Send a request.
-
-        Args:
-            body: An `IBodyProducer` with a length, or None.
-
-        Returns:
-            Fires with the response as soon as its final head is complete, even before the request's end; fails with
-            `BackendError`. Cancelling it resets the connection.
+        Send a request with a Deferred as its receiver. Cancelling it resets the connection.
         """
         answered: Deferred[BackendResponse] = Deferred(lambda ignored: self.give_up())
         self.ask(request, DeferredReceiver(answered), body)
@@ -222,10 +214,11 @@ class BackendConnection(Protocol):
 
     def ask(self, request: BackendRequest, receiver: ResponseReceiver, body: Any = None) -> None:
         """
-        Send a request, as `send` does.
+        Send a request.
 
         Args:
-            receiver: Gets the response.
+            receiver: Gets the response as soon as its final head is complete, even before the request's end.
+            body: An `IBodyProducer` with a length, or None.
         """
         self.reader = ResponseReader(self, request, receiver)
         self._body = body
@@ -265,8 +258,7 @@ class BackendConnection(Protocol):
         self._body_left -= sum(map(len, pieces))
         if self._body_left < 0:
             # The backend would read the next byte as the beginning of another request.
-            self._fail(BackendFault.LOST, ValueError("a body is longer than was declared"))
-            self.abort()
+            self.drop(BackendFault.LOST, ValueError("a body is longer than was declared"))
             return
         self._writer.writeSequence(pieces)
 
@@ -288,16 +280,14 @@ class BackendConnection(Protocol):
             return
         self._body = None
         if self._body_left:
-            self._fail(BackendFault.LOST, ValueError("a body is shorter than was declared"))
-            self.abort()
+            self.drop(BackendFault.LOST, ValueError("a body is shorter than was declared"))
             return
         self.is_body_sent = True
         self._request_sent()
 
     def _body_failed(self, failure: Failure) -> None:
         self._body = None
-        self._fail(BackendFault.LOST, failure.value)
-        self.abort()
+        self.drop(BackendFault.LOST, failure.value)
 
     def stop_body(self) -> None:
         """
@@ -310,7 +300,6 @@ class BackendConnection(Protocol):
     def _request_sent(self) -> None:
         reader = self.reader
         if reader is not None and reader.response is None and not self._writer.is_paused:
-            # As `_wait` does, but without a call: each request runs this.
             self._waiting = _Waiting.FOR_RESPONSE
             self.deadline.set(reader.request.first_byte_time)
 
@@ -471,18 +460,17 @@ class BackendConnection(Protocol):
         elif waiting is _Waiting.FOR_ROOM and self._has_taken_bytes():
             self.deadline.set(self._limits.idle_time)
         else:
-            self._fail(BackendFault.SILENT if waiting is _Waiting.FOR_RESPONSE else BackendFault.STALLED)
-            self.abort()
+            self.drop(BackendFault.SILENT if waiting is _Waiting.FOR_RESPONSE else BackendFault.STALLED)
 
     def _has_taken_bytes(self) -> bool:
         before, self._acknowledged = self._acknowledged, acknowledged_size(self.transport)
         return before is not None and self._acknowledged != before
 
-    def drop(self, fault: BackendFault = BackendFault.LOST) -> None:
+    def drop(self, fault: BackendFault = BackendFault.LOST, cause: BaseException | None = None) -> None:
         """
-        Reset the connection: the backend's response is not valid.
+        Reset the connection: the request cannot be sent, or its response is not valid or does not come.
         """
-        self._fail(fault)
+        self._fail(fault, cause)
         self.abort()
 
     def _fail(self, fault: BackendFault, cause: BaseException | None = None) -> None:

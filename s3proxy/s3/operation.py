@@ -48,6 +48,8 @@ class Operation:
     Attributes:
         name: Name in S3's API, such as ``CompleteMultipartUpload``.
         log_name: Name in S3's server access log, such as ``REST.POST.UPLOAD``.
+        action: The action of access rules that allows it, such as ``s3:PutObject``; None if it needs no permission.
+        version_action: The action instead if the request names a version; the same if S3 has no other.
         subresource: The query name that selects it among the operations of the same method and level; None if it
             needs none.
         required: Further query names without which the request is for another operation, or for none.
@@ -66,6 +68,8 @@ class Operation:
     method: bytes
     level: Level
     log_name: str
+    action: str | None
+    version_action: str | None
     subresource: bytes | None
     required: frozenset[bytes]
     parameters: frozenset[bytes]
@@ -171,6 +175,91 @@ _LISTING = "delimiter encoding-type max-keys prefix"
 _READING = " ".join(("partNumber", "versionId", *OVERRIDES))
 
 
+_ACTIONS = {
+    # Operations whose action has another name, in the order of the table.
+    "ListBuckets": "ListAllMyBuckets",
+    "HeadBucket": "ListBucket",
+    "ListObjects": "ListBucket",
+    "ListObjectsV2": "ListBucket",
+    "ListObjectVersions": "ListBucketVersions",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    "DeleteObjects": "DeleteObject",
+    "GetBucketAbac": "GetBucketABAC",
+    "PutBucketAbac": "PutBucketABAC",
+    "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
+    "PutBucketAccelerateConfiguration": "PutAccelerateConfiguration",
+    "GetBucketCors": "GetBucketCORS",
+    "PutBucketCors": "PutBucketCORS",
+    "DeleteBucketCors": "PutBucketCORS",
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "PutBucketEncryption": "PutEncryptionConfiguration",
+    "DeleteBucketEncryption": "PutEncryptionConfiguration",
+    "GetBucketMetadataConfiguration": "GetBucketMetadataTableConfiguration",
+    "DeleteBucketMetadataConfiguration": "DeleteBucketMetadataTableConfiguration",
+    "CreateBucketMetadataConfiguration": "CreateBucketMetadataTableConfiguration",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
+    "PutBucketNotificationConfiguration": "PutBucketNotification",
+    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+    "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
+    "DeleteBucketOwnershipControls": "PutBucketOwnershipControls",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+    "DeletePublicAccessBlock": "PutBucketPublicAccessBlock",
+    "GetBucketReplication": "GetReplicationConfiguration",
+    "PutBucketReplication": "PutReplicationConfiguration",
+    "DeleteBucketReplication": "PutReplicationConfiguration",
+    "DeleteBucketTagging": "PutBucketTagging",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+    "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
+    "DeleteBucketLifecycle": "PutLifecycleConfiguration",
+    **{
+        f"{verb}Bucket{kind}Configuration{plural}": f"{allowed}{kind}Configuration"
+        for kind in ("Analytics", "IntelligentTiering", "Inventory", "Metrics")
+        for verb, allowed, plural in (
+            ("List", "Get", "s"),
+            ("Get", "Get", ""),
+            ("Put", "Put", ""),
+            ("Delete", "Put", ""),
+        )
+    },
+    "HeadObject": "GetObject",
+    "CopyObject": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "UploadPartCopy": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+    "ListParts": "ListMultipartUploadParts",
+    "SelectObjectContent": "GetObject",
+}
+_EXPRESS = frozenset({"CreateSession", "RenameObject"})
+_WITHOUT_PERMISSION = frozenset({"Preflight", "PreflightOfObject"})
+_VERSION_ACTIONS = {
+    "DeleteObject": "DeleteObjectVersion",
+    "DeleteObjectTagging": "DeleteObjectVersionTagging",
+    "GetObject": "GetObjectVersion",
+    "GetObjectAcl": "GetObjectVersionAcl",
+    "GetObjectAttributes": "GetObjectVersionAttributes",
+    "GetObjectTagging": "GetObjectVersionTagging",
+    "PutObjectAcl": "PutObjectVersionAcl",
+    "PutObjectTagging": "PutObjectVersionTagging",
+}
+
+
+def _actions(name: str) -> tuple[str | None, str | None]:
+    """
+    Return the action of an operation, and the one for a version.
+
+    Source:
+        "Required permissions for Amazon S3 API operations"; "Actions, resources, and condition keys for Amazon S3".
+    """
+    if name in _WITHOUT_PERMISSION:
+        return None, None
+    if name in _EXPRESS:
+        return "s3express:CreateSession", "s3express:CreateSession"
+    action = _ACTIONS.get(name, name)
+    return f"s3:{action}", f"s3:{_VERSION_ACTIONS.get(action, action)}"
+
+
 def _names(text: str) -> frozenset[bytes]:
     return frozenset(name.encode() for name in text.split())
 
@@ -199,6 +288,7 @@ def _operation(
         method.encode(),
         level,
         f"REST.{'COPY' if copies else method}.{resource}",
+        *_actions(name),
         raw,
         _names(required),
         _names(parameters),
