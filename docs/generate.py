@@ -364,11 +364,12 @@ def quirks_table() -> str:
 
 QUIRKS_INTRODUCTION = (
     """
-What `s3proxy.testing.LegacyStore` does in place of the older storage systems. `pytest tests/mending/test_profiles.py`
-shows each quirk directly, and shows that it does not appear through s3proxy. Four quirks are not mended, and their
-tests show what a client sees. If a store responds with AccessDenied to a wrong key, s3proxy cannot know whose key is
-wrong. If a bucket that never had versions is suspended, nothing tells that it was, and it has no versions. The entity
-tags of CompleteMultipartUpload are checked only if s3proxy keeps the parts. A full disk is not told, and reads of the
+`s3proxy.testing.LegacyStore` has these quirks if it stands in for an older storage system. A *fault* is an error of the
+store itself, for which S3 has no code. `pytest tests/mending/test_profiles.py` shows each quirk directly, and shows
+that it does not appear through s3proxy. Four quirks are not mended, and their tests show what a client sees. If a store
+responds with AccessDenied to a wrong key, s3proxy cannot know whose key is wrong. If the versioning of a bucket that
+never had versions is suspended, s3proxy cannot see that, and the bucket has no versions. The entity tags of
+CompleteMultipartUpload are checked only if s3proxy keeps the parts. A full disk is not reported, and reads of the
 object break off.
 """.strip()
     + "\n"

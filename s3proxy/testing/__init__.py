@@ -1,5 +1,6 @@
 """
-For tests, the demo, and applications which embed s3proxy: stores, backends and clients which run in the same process.
+Storage systems, backends and clients that run in the process of a test, of the demo or of an application that embeds
+s3proxy.
 """
 
 from s3proxy.testing.faulty_backend import FaultyBackend

@@ -1,5 +1,5 @@
 """
-Certificates made on the spot, for tests and the demo. None of them is to be trusted by anybody else.
+Make certificates for tests and the demo. Do not trust them anywhere else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ class MadeCertificate:
 
     def write(self, directory: Path, name: str) -> tuple[Path, Path]:
         """
-        Write both below a directory; return the paths of the certificate and of the key.
+        Write both to a directory, as PEM. Return the paths of the certificate and of the key.
+
+        Args:
+            directory: An existing directory.
+            name: The name of both files, without the suffix. The file of the key can be read by its owner only.
         """
         certificate_path, key_path = directory / f"{name}.crt", directory / f"{name}.key"
         certificate_path.write_bytes(self.certificate_pem)
@@ -52,7 +56,10 @@ class MadeCertificate:
 
 def make_authority(name: str = "s3proxy test authority") -> MadeCertificate:
     """
-    Make an issuer.
+    Make a self-signed certificate that issues others. It is valid from yesterday, until 30 days from now.
+
+    Args:
+        name: The common name.
     """
     return _make(name, [], None, is_authority=True, begins=-timedelta(days=1), ends=timedelta(days=30))
 
@@ -65,12 +72,12 @@ def make_certificate(
     ends: timedelta = timedelta(days=30),
 ) -> MadeCertificate:
     """
-    Make a server's certificate.
+    Make the certificate of a server.
 
     Args:
-        names: Host names and addresses.
-        begins: From now.
-        ends: From now; may lie in the past.
+        names: Host names and IP addresses. The first is also the common name.
+        begins: When the certificate becomes valid, relative to now.
+        ends: When the certificate expires, relative to now. May be in the past.
     """
     return _make(names[0], names, issuer, is_authority=False, begins=begins, ends=ends)
 

@@ -1,12 +1,12 @@
 """
-What can go wrong, by name: each makes a `FaultyBackend` or a `FaultyClient` do it.
+Faults by name. Each function makes a `FaultyBackend` or a `FaultyClient` fail in one way.
 
 ::
 
     backend = FaultyBackend()
-    resets_after(100_000)(backend)      # the next connection ends within its body
+    resets_after(100_000)(backend)      # resets the next connection within its body
     ...
-    backend.behave()                    # and all is well again
+    backend.behave()                    # ends the fault
 """
 
 from __future__ import annotations
@@ -20,42 +20,43 @@ from s3proxy.testing.faulty_client import FaultyClient
 
 Misbehaviour = Callable[[FaultyBackend], None]
 """
-Makes a backend do something wrong until `FaultyBackend.behave`.
+A function that makes a backend fail in one way, until `FaultyBackend.behave` is called.
 """
 
 Misdeed = Callable[[FaultyClient, bytes, int], None]
 """
-Makes a client send a request, of which something goes wrong after so many bytes.
+A function that makes a client send a request and fail. It gets the client, the bytes of the request, and `size`: the
+number of bytes before the fault.
 """
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# A backend which does not answer
+# A backend that does not respond
 
 
 def ignore(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
-    Take a request, and say nothing.
+    Do not respond to a request.
     """
 
 
 def never_responds(backend: FaultyBackend) -> None:
     """
-    Take all, and say nothing.
+    Receive every request, and respond to none.
     """
     backend.on_request = ignore
 
 
 def resets_at_once(backend: FaultyBackend) -> None:
     """
-    Reset each connection as soon as it is there.
+    Reset each connection as soon as it is made.
     """
     backend.on_connection = FaultyConnection.reset
 
 
 def resets_at_the_head(backend: FaultyBackend) -> None:
     """
-    Reset when a head is complete.
+    Reset the connection when the head of a request is complete.
     """
     backend.on_head = lambda connection, head: connection.reset()
     backend.on_request = ignore
@@ -63,7 +64,7 @@ def resets_at_the_head(backend: FaultyBackend) -> None:
 
 def ends_at_the_head(backend: FaultyBackend) -> None:
     """
-    Send FIN when a head is complete, and read no more.
+    Send FIN when the head of a request is complete, and stop reading.
     """
     backend.on_head = lambda connection, head: connection.end()
     backend.on_request = ignore
@@ -71,42 +72,47 @@ def ends_at_the_head(backend: FaultyBackend) -> None:
 
 def resets_when_it_has_all(backend: FaultyBackend) -> None:
     """
-    Store what came with its last byte, and reset instead of a response.
+    Store the complete request, and reset the connection instead of responding.
     """
     backend.on_request = lambda connection, request: connection.reset()
 
 
 def resets_after(size: int) -> Misbehaviour:
     """
-    Reset the next connection which has sent so many bytes.
+    Reset the next connection that has sent a number of bytes. Later connections are not reset.
     """
     return _having(reset_after=size)
 
 
 def ends_after(size: int) -> Misbehaviour:
     """
-    End the next connection which has sent so many bytes.
+    Close the next connection that has sent a number of bytes. Later connections are not closed.
     """
     return _having(end_after=size)
 
 
 def reads_no_more_after(size: int) -> Misbehaviour:
     """
-    Stop reading the next connection which has sent so many bytes; what is complete by then is not answered either.
+    Stop reading the next connection that has sent a number of bytes.
+
+    No request gets a response, not even one that is complete by then.
     """
     return _having(pause_after=size, on_request=ignore)
 
 
 def reads_slowly(rate: float, clock: IReactorTime) -> Misbehaviour:
     """
-    Read so many bytes a second.
+    Read each connection at a limited rate.
+
+    Args:
+        rate: Bytes per second.
     """
     return _having(read_rate=(rate, clock))
 
 
 def commits_short_bodies(backend: FaultyBackend) -> None:
     """
-    Take a body which was cut for a whole one.
+    Store a body that was cut short as if it were complete.
     """
     backend.commits_short_bodies = True
 
@@ -119,40 +125,40 @@ def _having(**attributes: object) -> Misbehaviour:
     return misbehave
 
 
-# A backend which answers wrongly
+# A backend that responds wrongly
 
 
 def responds(*data: bytes) -> Misbehaviour:
     """
-    Answer each whole request with these bytes.
+    Send these bytes in response to each complete request.
     """
     return _having(on_request=lambda connection, request: connection.send(b"".join(data)))
 
 
 def responds_early(data: bytes) -> Misbehaviour:
     """
-    Answer as soon as a head is there, and read no more.
+    Send these bytes as soon as the head of a request is complete, and stop reading.
     """
     return _having(on_head=lambda connection, head: connection.send(data), on_request=ignore, pause_after=1)
 
 
 def ends_within(data: bytes) -> Misbehaviour:
     """
-    Answer with these bytes, which are not all, and end.
+    Send these bytes, which are only the beginning of a response, and close the connection.
     """
     return _responds_and(data, FaultyConnection.end)
 
 
 def ends_without_notice(data: bytes) -> Misbehaviour:
     """
-    Answer with these bytes, and send FIN without TLS's close_notify.
+    Send these bytes in response, then FIN without the close_notify of TLS.
     """
     return _responds_and(data, FaultyConnection.end_without_notice)
 
 
 def half_closes(data: bytes) -> Misbehaviour:
     """
-    Answer with these bytes, send FIN, and read on.
+    Send these bytes in response, then FIN, and continue to read.
     """
     return _responds_and(data, FaultyConnection.half_close)
 
@@ -167,7 +173,7 @@ def _responds_and(data: bytes, act: Callable[[FaultyConnection], None]) -> Misbe
 
 def asks_for_the_body(backend: FaultyBackend) -> None:
     """
-    Say 100 Continue at each head, whether that was asked for or not.
+    Send 100 Continue for each head, even if the request did not ask for it.
     """
     backend.on_head = lambda connection, head: connection.send(CONTINUE)
 
@@ -177,42 +183,42 @@ def asks_for_the_body(backend: FaultyBackend) -> None:
 
 def sends_all(client: FaultyClient, data: bytes, size: int) -> None:
     """
-    Send a whole request, as it should be.
+    Send the whole request, without a fault.
     """
     client.send(data)
 
 
 def stalls(client: FaultyClient, data: bytes, size: int) -> None:
     """
-    Send so many bytes, and no more.
+    Send the first `size` bytes, and nothing more.
     """
     client.send(data[:size])
 
 
 def resets(client: FaultyClient, data: bytes, size: int) -> None:
     """
-    Send so many bytes, then RST.
+    Send the first `size` bytes, then RST.
     """
     client.send_then(data[:size], client.reset)
 
 
 def half_closes_after(client: FaultyClient, data: bytes, size: int) -> None:
     """
-    Send so many bytes, then FIN, and read on; under TLS close_notify, and nothing is read.
+    Send the first `size` bytes, then FIN, and continue to read. Under TLS, send close_notify and stop reading.
     """
     client.send_then(data[:size], client.half_close)
 
 
 def leaves_without_notice(client: FaultyClient, data: bytes, size: int) -> None:
     """
-    Send so many bytes, then FIN; under TLS without close_notify.
+    Send the first `size` bytes, then FIN; under TLS without close_notify.
     """
     client.send_then(data[:size], client.end_without_notice)
 
 
 def resets_later(seconds: float, clock: IReactorTime) -> Misdeed:
     """
-    Send so many bytes, and RST after a while, whether they were taken or not.
+    Send the first `size` bytes, and RST some seconds later, even if bytes are still waiting to be sent.
     """
 
     def misdeed(client: FaultyClient, data: bytes, size: int) -> None:
@@ -224,14 +230,14 @@ def resets_later(seconds: float, clock: IReactorTime) -> Misdeed:
 
 def changes_an_byte(client: FaultyClient, data: bytes, size: int) -> None:
     """
-    Send a whole request, of which one byte is not the one which was signed.
+    Send the whole request, but change one byte after it was signed: the byte at offset `size`.
     """
     client.send(data[:size] + bytes(byte ^ 1 for byte in data[size : size + 1]) + data[size + 1 :])
 
 
 def reads_nothing(client: FaultyClient, data: bytes, size: int) -> None:
     """
-    Send a whole request, and read nothing of its response.
+    Send the whole request, and read nothing of its response.
     """
     client.send(data)
     client.pause()
@@ -239,7 +245,10 @@ def reads_nothing(client: FaultyClient, data: bytes, size: int) -> None:
 
 def sends_slowly(rate: float, clock: IReactorTime) -> Misdeed:
     """
-    Send so many bytes at once, and those after them at this rate.
+    Send the first `size` bytes at once, and the rest at a limited rate.
+
+    Args:
+        rate: Bytes per second.
     """
 
     def misdeed(client: FaultyClient, data: bytes, size: int) -> None:

@@ -1,5 +1,5 @@
 """
-A backend which does what a test tells it: it answers early, late, wrongly or never, and remembers what it was sent.
+A backend that a test controls: it responds early, late, wrongly or never, and keeps the requests that it receives.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
     """
-    A request which arrived whole.
+    A complete request.
 
     Attributes:
-        raw_head: All of the head, with the empty line.
-        body: Empty where bodies are not kept.
-        sha256: Of the body, lower-case hex.
+        raw_head: The bytes of the head, including the empty line at its end.
+        body: The bytes of the body; empty if bodies are not kept.
+        size: The number of bytes of the body.
+        sha256: The SHA-256 of the body, in lower-case hex.
     """
 
     head: RequestHead
@@ -40,12 +41,12 @@ class ReceivedRequest:
 
 class FaultyConnection(FaultyParty):
     """
-    One connection of the proxy.
+    One connection from the proxy.
 
     Attributes:
-        head: Of the request which is arriving; None between requests.
-        size: Bytes of its body so far.
-        received_size: Bytes of everything so far.
+        head: The head of the request that is arriving; None between requests.
+        size: Bytes that have arrived of the body of that request.
+        received_size: Bytes that have arrived on the connection.
     """
 
     def __init__(self, backend: FaultyBackend) -> None:
@@ -68,7 +69,7 @@ class FaultyConnection(FaultyParty):
     def dataReceived(self, data: bytes) -> None:
         backend = self.backend
         if self._has_ended:
-            # Under TLS more may have come with what it ended after.
+            # Under TLS, one read can deliver more after the bytes at which this end closed the connection.
             return
         self.received_size += len(data)
         if backend.reset_after is not None and self.received_size >= backend.reset_after:
@@ -127,7 +128,7 @@ class FaultyConnection(FaultyParty):
 
 def respond_ok(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
-    Answer 200, with ``hello`` to a GET.
+    Respond 200; to a GET with the body ``hello``.
     """
     connection.send(HELLO + b"hello" if request.head.method == b"GET" else OK)
 
@@ -138,24 +139,25 @@ def _do_nothing(*ignored: object) -> None:
 
 class FaultyBackend(Factory):
     """
-    A factory to listen with. Replace its ``on_`` functions to make it misbehave.
+    The factory of a listening backend. Replace its ``on_`` functions to make it fail.
 
     Args:
-        socket_buffer: Bytes of the kernel's buffers for each connection; 0 leaves them to the kernel.
-        keeps_bodies: Whether bodies are remembered; their hash always is.
+        socket_buffer: The size of the kernel's buffers for each connection, in bytes; 0 leaves it to the kernel.
+        keeps_bodies: Whether the bytes of bodies are kept. Their hashes are always kept.
 
     Attributes:
-        requests: Those which arrived whole, in order.
-        pause_after: Bytes of a connection after which it is not read any more, once; None for never.
-        reset_after: Bytes of a connection after which it is reset, once; None for never.
-        end_after: Bytes of a connection after which it is ended, once; None for never.
-        read_rate: Bytes a second which are read of a connection, and the clock which tells them; None for all.
-        commits_short_bodies: Whether a body which was cut is a request as well, of the bytes which came.
-        partial_count: Connections which ended inside a request.
+        connections: All connections so far, in order.
+        requests: The complete requests so far, in order.
+        pause_after: Stop reading the next connection that has sent this many bytes; None for never. Used once.
+        reset_after: Reset the next connection that has sent this many bytes; None for never. Used once.
+        end_after: Close the next connection that has sent this many bytes; None for never. Used once.
+        read_rate: The bytes per second to read from a connection, and the clock for the pauses; None for no limit.
+        commits_short_bodies: Whether a body that was cut short makes a request, too, with the bytes that arrived.
+        partial_count: The number of connections that ended within a request.
         on_connection: Called with each new connection.
-        on_head: Called with a connection and a head, before its body.
-        on_request: Called with a connection and a whole request; answers 200.
-        on_lost: Called with a connection which has ended.
+        on_head: Called with a connection and a head, before the body.
+        on_request: Called with a connection and a complete request; `respond_ok` by default.
+        on_lost: Called with a connection that has ended.
     """
 
     noisy = False
@@ -170,7 +172,7 @@ class FaultyBackend(Factory):
 
     def behave(self) -> None:
         """
-        Work well from now on, and read on where that was stopped.
+        End all faults: restore the defaults, and continue to read from the open connections.
         """
         self.pause_after: int | None = None
         self.reset_after: int | None = None

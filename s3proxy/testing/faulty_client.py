@@ -1,5 +1,5 @@
 """
-A client which does what a test tells it: it sends bytes, stops, leaves, and keeps what it reads.
+A client that a test controls: it sends bytes, stalls, disconnects, and keeps what it reads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ from s3proxy.testing.party import FaultyParty
 @dataclass
 class Response:
     """
-    What a client read.
+    A response that the client has read.
+
+    Attributes:
+        headers: Names as received, and values; in order.
+        body: Without chunked transfer coding.
+        interim: The status codes of the interim responses before this one.
     """
 
     status: int
@@ -31,7 +36,7 @@ class Response:
 
     def header(self, name: str) -> str | None:
         """
-        The first value of a header.
+        Return the first value of a header, or None. The case of the name does not matter.
         """
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
@@ -39,11 +44,11 @@ class Response:
 @implementer(IPullProducer, IHandshakeListener)
 class FaultyClient(FaultyParty):
     """
-    A client's connection: whatever bytes it is told to send, and what came back.
+    The connection of a client. It sends the bytes that a test gives it, and keeps the bytes that it receives.
 
     Attributes:
-        ready: Fires when the connection is there, its TLS included, or is lost.
-        received: What came and was not taken as a response.
+        ready: Fires when the connection is made, including its TLS handshake, or is lost.
+        received: The bytes that were received, and not yet read by `response`.
     """
 
     def __init__(self) -> None:
@@ -81,7 +86,10 @@ class FaultyClient(FaultyParty):
 
     def until(self, condition: Callable[[], Any]) -> Deferred[Any]:
         """
-        Fire with what the condition returns, once that is true.
+        Return a Deferred that fires with the value of a condition, as soon as that value is true.
+
+        The condition is called at once, and again after bytes arrive or the connection is lost. If its value is a
+        Failure, the Deferred fires with True.
         """
         value = condition()
         if value:
@@ -92,7 +100,10 @@ class FaultyClient(FaultyParty):
 
     async def response(self, method: str = "GET") -> Response | None:
         """
-        Read one response off the connection; None where it ended without one.
+        Read one response from the connection. Return None if the connection ended without one.
+
+        Args:
+            method: The method of the request. A response to HEAD has no body.
         """
         return await self.until(lambda: self._parse(method) or (self.lost and [None])) and self._taken
 
@@ -141,13 +152,13 @@ class FaultyClient(FaultyParty):
 
     def send_then(self, data: bytes, act: Callable[[], None]) -> None:
         """
-        Send bytes, and do something as soon as they have left: a reset before would drop them.
+        Send bytes, and call a function as soon as they are sent. An earlier reset would drop them.
         """
         self._sent_all = act
         self.transport.write(data)
         self.transport.registerProducer(self, False)
 
-    # What the transport calls when its buffer is empty
+    # The transport calls this when its buffer is empty
 
     def resumeProducing(self) -> None:
         act, self._sent_all = self._sent_all, None

@@ -1,5 +1,5 @@
 """
-Which bucket, key and parameters a request names, as a `LegacyStore` reads its target.
+Parse the target of a request as a `LegacyStore` does: bucket, key and query parameters.
 """
 
 from __future__ import annotations
@@ -47,11 +47,14 @@ _EMPTY_VALUE_FAULTS = frozenset(
 
 def parse_path(raw_path: bytes, quirks: Quirks) -> tuple[str, str]:
     """
-    Return bucket and key; both are empty for the service, and the key is for a bucket.
+    Return the bucket and the key, decoded. Both are empty for the service, and the key is empty for a bucket.
+
+    Args:
+        raw_path: As received, still percent-encoded.
 
     Raises:
-        Refusal: It is not below the service path, or no UTF-8.
-        Fault: It is badly escaped.
+        Refusal: The path is not below the service path, or is not UTF-8.
+        Fault: The path has a malformed escape.
     """
     service_path = quirks.service_path
     if quirks.removes_service_paths:
@@ -64,7 +67,7 @@ def parse_path(raw_path: bytes, quirks: Quirks) -> tuple[str, str]:
         path = raw_path.removeprefix(service_path)
     if quirks.collapses_slashes:
         path = _SEVERAL_SLASHES.sub(b"/", path)
-        # What begins without a slash has lost it with a service path.
+        # A path without a slash at its beginning has lost it together with a service path.
         path = b"/" + path.removeprefix(b"/").rstrip(b"/")
     elif quirks.drops_leading_slashes:
         path = b"/" + path.lstrip(b"/")
@@ -78,11 +81,11 @@ def parse_path(raw_path: bytes, quirks: Quirks) -> tuple[str, str]:
 
 def decode_text(raw: bytes, quirks: Quirks) -> str:
     """
-    Decode part of a path, or a copy's source.
+    Decode a part of a path, or the source of a copy.
 
     Raises:
-        Refusal: InvalidURI.
-        Fault: It is badly escaped.
+        Refusal: InvalidURI: the text is not UTF-8.
+        Fault: The text has a malformed escape.
     """
     if quirks.faults_on_bad_escapes and _BAD_ESCAPE.search(raw):
         raise Fault("URLDecoder: Illegal hex characters in escape (%) pattern", stage=Stage.BINDING)
@@ -96,11 +99,11 @@ def decode_text(raw: bytes, quirks: Quirks) -> str:
 
 def parse_query(raw_query: bytes, quirks: Quirks) -> dict[str, str]:
     """
-    Return the parameters, decoded; of repeated ones the last.
+    Return the parameters, decoded. If a name is repeated, the last value is returned.
 
     Raises:
-        Refusal: InvalidURI.
-        Fault: A name is known and means nothing.
+        Refusal: InvalidURI: a name or a value is not UTF-8.
+        Fault: The store knows the name of a parameter, and fails on it.
     """
     query: dict[str, str] = {}
     for item in raw_query.split(b"&"):

@@ -1,9 +1,9 @@
 """
-The operations of the service and of its buckets, as a `LegacyStore` does them.
+The operations of the service and of its buckets, as a `LegacyStore` carries them out.
 
-ListBuckets and CreateBucket need no bucket that exists, so `Operations` calls them itself. The others are in a table.
-ListObjects and ListObjectsV2 are one method: the version of a list decides how its pages follow each other and which
-elements the document has. Which keys and prefixes are on a page is found in `legacy_listing`, by the rules of S3 or by
+ListBuckets and CreateBucket need no existing bucket, so `Operations` calls them itself. The others are in a table.
+One method carries out ListObjects and ListObjectsV2: the version of a list decides how its next page is found and
+which elements the document has. `legacy_listing` finds the keys and prefixes of a page, by the rules of S3 or by
 those of Walrus.
 """
 
@@ -42,7 +42,7 @@ class BucketOperations:
     The operations of the service and of its buckets.
 
     Attributes:
-        bucket_operations: Those that need a bucket, by the method and the sub-resources of a request.
+        bucket_operations: The operations that need a bucket, by the method and the sub-resources of a request.
     """
 
     def __init__(self, objects: ObjectDirectory, versions: Versions, quirks: Quirks) -> None:
@@ -75,16 +75,16 @@ class BucketOperations:
         Create a bucket.
 
         Args:
-            bucket: May exist already.
+            bucket: The bucket, which may exist already.
 
         Raises:
-            Refusal: AccessDenied, InvalidBucketName in Walrus's form, BucketAlreadyExists.
+            Refusal: AccessDenied, InvalidBucketName in the form of Walrus, or BucketAlreadyExists.
         """
         quirks = self._quirks
         if call.is_nobody:
             raise Refusal(403, "AccessDenied")
         if quirks.walrus_bucket_names and not _WALRUS_BUCKET_NAME.fullmatch(call.bucket):
-            # Code and message have changed places in its source.
+            # The source of Walrus has exchanged the code and the message.
             code, message = f"The specified bucket is not valid: {call.bucket}", "InvalidBucketName"
             raise Refusal(400, code, message, resource=call.bucket)
         if quirks.creates_once and bucket.exists:
@@ -157,7 +157,7 @@ class BucketOperations:
             if "start-after" in query:
                 parts.append(element("StartAfter", encode(query["start-after"])))
             if is_truncated:
-                # Opaque, so that no client has to decode it; encoding-type does not speak of it.
+                # The token is opaque, so that no client has to decode it. encoding-type does not apply to it.
                 parts.append(element("NextContinuationToken", _write_token(entries[-1][0])))
         else:
             parts.append(write("Marker", encode(after)))

@@ -1,8 +1,8 @@
 """
-What the headers of a request demand: a digest of its body, a state of the object, a range of it.
+The conditions in the headers of a request: the digest of its body, the state of the object, and the range to read.
 
-Each function reads the headers of one call, and compares them with what the store has. It returns what it found, or
-raises the error that the client gets. Ranges have two functions, because Walrus reads them by rules of its own.
+Each function reads the headers of one call, and compares them with the state of the store. It returns the result, or
+raises the error that the client gets. Ranges have two functions, because Walrus has its own rules for them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _JAVA_LONG = re.compile(rb"[0-9]{1,18}")
 
 def check_md5(call: Call) -> None:
     """
-    Refuse a body that is not the one of Content-MD5.
+    Refuse a body whose MD5 is not the one in Content-MD5.
 
     Raises:
         Refusal: BadDigest.
@@ -73,7 +73,7 @@ def is_unchanged(call: Call, stored: StoredObject, modified: datetime, *, has_ba
     matches, others = call.fields.get(b"if-match"), call.fields.get(b"if-none-match")
     until, since = (parse_http_date(call.fields.get(n, b"")) for n in (b"if-unmodified-since", b"if-modified-since"))
     if has_bare_etags:
-        # As they are sent, against one without quotation marks.
+        # The values as they are sent are compared with an entity tag without quotation marks.
         names_it = {value: value == stored.etag.encode() for value in (matches, others)}
     else:
         names_it = {value: value is not None and _names_etag(value, stored) for value in (matches, others)}
@@ -94,10 +94,16 @@ def _names_etag(text: bytes, stored: StoredObject) -> bool:
 
 def parse_range(text: bytes, size: int) -> tuple[int, int] | None:
     """
-    Return the first byte and the one after the last; None for all, also if the header cannot be read.
+    Return the offset of the first byte and the offset after the last byte; None for the whole object.
+
+    A header that cannot be parsed means the whole object.
+
+    Args:
+        text: The value of Range, as received.
+        size: The bytes of the object.
 
     Raises:
-        Refusal: InvalidRange.
+        Refusal: InvalidRange: the range has no byte of the object.
     """
     found = _RANGE.fullmatch(text)
     if found is None or not (found[1] or found[2]):
@@ -115,16 +121,20 @@ def parse_range(text: bytes, size: int) -> tuple[int, int] | None:
 
 def parse_odd_range(text: bytes, size: int, quirks: Quirks) -> tuple[int, int]:
     """
-    Read a range as Walrus does.
+    Parse a range as Walrus does. Return the offset of the first byte and the offset after the last byte.
+
+    Args:
+        text: The value of Range, as received.
+        size: The bytes of the object.
 
     Raises:
-        Refusal: It cannot be satisfied.
-        Fault: It cannot be read.
+        Refusal: The range cannot be satisfied.
+        Fault: The range cannot be parsed.
     """
     if quirks.reads_any_unit:
         text = text[len(b"bytes=") :]
     elif not text.startswith(b"bytes="):
-        raise Fault("the range cannot be read", stage=Stage.BINDING)
+        raise Fault("the range cannot be parsed", stage=Stage.BINDING)
     else:
         text = text.removeprefix(b"bytes=")
     numbers = text.split(b"-")

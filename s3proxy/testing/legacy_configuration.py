@@ -1,5 +1,6 @@
 """
-What a `LegacyStore` lets its clients configure: ACLs, versioning and logging; and the listing of versions.
+The configuration that clients read and write in a `LegacyStore`: ACLs, versioning and logging. Also the list of
+versions.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from s3proxy.testing.legacy_versions import ENABLED, Versions
 
 class Configuration:
     """
-    The operations.
+    The operations of the configuration.
 
     Attributes:
-        bucket_operations: Those of a bucket, by the method and the sub-resources of a request.
-        object_operations: Those of an object, by the same.
+        bucket_operations: The operations of a bucket, by the method and the sub-resources of a request.
+        object_operations: The operations of an object, by the method and the sub-resources of a request.
     """
 
     def __init__(self, objects: ObjectDirectory, versions: Versions, quirks: Quirks) -> None:
@@ -41,7 +42,7 @@ class Configuration:
         self.bucket_operations: OperationTable = {}
         self.object_operations: OperationTable = {}
         if quirks.serves_configuration or quirks.lacks_messages:
-            # Where writing them fails, they can be read.
+            # A storage system that fails to write ACLs can read them.
             self.bucket_operations |= get_acls
             self.object_operations[b"GET", frozenset({"acl"})] = self._get_object_acl
         if quirks.serves_configuration:
@@ -142,7 +143,8 @@ class Configuration:
         Return the versions of a list, the newest of each key first.
 
         Args:
-            after: A key, and the id of a version; that is empty for all versions of the key.
+            after: The key and the version id after which the list continues. If the id is empty, the list continues
+                after all versions of the key.
         """
         pattern = prefix_pattern(prefix, self._quirks)
         found: list[StoredObject] = []

@@ -1,5 +1,5 @@
 """
-ACLs of a `LegacyStore`: canned ones, documents, and what they let anybody do.
+The ACLs of a `LegacyStore`: canned ACLs, documents, and the rights of anonymous requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _AUTHENTICATED_USERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUser
 
 Grants = list[list[str]]
 """
-Grantees, each with a permission.
+Pairs of a grantee and a permission.
 """
 
 _CANNED: dict[str, Grants] = {
@@ -32,10 +32,13 @@ _CANNED: dict[str, Grants] = {
 
 def canned_grants(name: bytes | None) -> Grants:
     """
-    Return the grants of a canned ACL, the owner's among them; those of ``private`` where none is named.
+    Return the grants of a canned ACL, including the grant of the owner.
+
+    Args:
+        name: The value of x-amz-acl; None for ``private``.
 
     Raises:
-        Refusal: InvalidArgument.
+        Refusal: InvalidArgument: there is no such canned ACL.
     """
     grants = _CANNED.get((name or b"private").decode("latin-1"))
     if grants is None:
@@ -45,7 +48,10 @@ def canned_grants(name: bytes | None) -> Grants:
 
 def read_grants(root: Any) -> Grants:
     """
-    Return the grants of a document.
+    Return the grants of an AccessControlPolicy document.
+
+    Args:
+        root: The root element, without namespaces.
     """
     return [
         [grant.findtext("Grantee/URI") or grant.findtext("Grantee/ID") or "", grant.findtext("Permission") or ""]
@@ -71,6 +77,6 @@ def write_grants(grants: Grants) -> str:
 
 def lets_anybody(grants: Grants, permission: str) -> bool:
     """
-    Return True if everybody has a permission.
+    Return True if the group AllUsers has a permission.
     """
     return any(grantee == ALL_USERS and given in {permission, "FULL_CONTROL"} for grantee, given in grants)

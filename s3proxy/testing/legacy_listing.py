@@ -1,6 +1,8 @@
 """
-Pages of a listing: S3's, and those of Walrus, which are made of what SQL and regular expressions do; and the numbers in
-a query that bound them.
+The pages of a listing, and the numbers in a query that limit them.
+
+There are two kinds of pages: those of S3, and those of Walrus. Walrus uses the prefix as a pattern of SQL, and the
+delimiter as a regular expression.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ The largest 32-bit integer of Java.
 
 MAX_LISTED = 1000
 """
-Entries of one page of a listing.
+The maximum number of entries on one page of a listing.
 """
 
 _NUMBER = re.compile("[0-9]{1,9}")
@@ -34,7 +36,11 @@ A key with its object or upload, or a common prefix.
 
 def page(objects: list[StoredObject], prefix: str, delimiter: str, after: str, limit: int) -> tuple[list[Entry], bool]:
     """
-    Return a page's entries and whether there are more.
+    Return the entries of a page, and whether more follow.
+
+    Args:
+        after: The key or common prefix after which the page begins; empty for the first page.
+        limit: The maximum number of entries.
     """
     entries: list[Entry] = []
     if not limit:
@@ -57,14 +63,18 @@ def walrus_page(
     objects: list[StoredObject], prefix: str, delimiter: str, after: str, limit: int, quirks: Quirks
 ) -> tuple[list[Entry], bool]:
     """
-    Return a page's entries and whether there are more, as Walrus finds them.
+    Return the entries of a page, and whether more follow, by the rules of Walrus.
+
+    Args:
+        after: The key or common prefix after which the page begins; empty for the first page.
+        limit: The maximum number of entries.
 
     Raises:
-        Fault: The delimiter is no regular expression, or a key is too short for it.
+        Fault: The delimiter is not a regular expression, or a key that was found is shorter than the prefix.
     """
     entries: list[Entry] = []
     if not limit or (quirks.overflows_max_keys and limit == MAX_INT):
-        # One more than that is asked of the database: a negative number.
+        # Walrus queries one entry more than the limit. Here that number overflows, and is negative.
         return entries, False
     is_meant = prefix_pattern(prefix, quirks)
     prefixes: set[str] = set()
@@ -89,13 +99,15 @@ def upload_page(
     uploads: list[StoredObject], prefix: str, delimiter: str, after: tuple[str, str], limit: int, quirks: Quirks
 ) -> tuple[list[Entry], bool]:
     """
-    Return the entries of a page of uploads and whether there are more.
+    Return the entries of a page of uploads, and whether more follow.
 
     Args:
-        after: A key and the id of an upload; both are empty for the first page, the id for all uploads of the key.
+        after: The key and the upload id after which the page begins. Both are empty for the first page. If only the id
+            is empty, the page begins after all uploads of the key.
+        limit: The maximum number of entries.
 
     Raises:
-        Fault: The delimiter is no regular expression, or a key is too short for it.
+        Fault: The delimiter is not a regular expression, or a key that was found is shorter than the prefix.
     """
     entries: list[Entry] = []
     is_meant = prefix_pattern(prefix, quirks)
@@ -130,14 +142,14 @@ def _common_prefix(key: str, prefix: str, delimiter: str, quirks: Quirks) -> str
 
 def prefix_pattern(prefix: str, quirks: Quirks) -> re.Pattern[str]:
     """
-    Return what finds the keys that begin with a prefix, at their beginning.
+    Return the pattern that matches, at its beginning, each key that begins with a prefix.
     """
     return _like(prefix) if quirks.like_prefixes else re.compile(re.escape(prefix))
 
 
 def _like(prefix: str) -> re.Pattern[str]:
     """
-    Return what SQL's LIKE finds which begins with a prefix.
+    Return a pattern that matches what LIKE of SQL finds for a prefix.
     """
     parts = []
     for escaped, any_text, any_character, plain in _SQL_ESCAPES.findall(prefix + "%"):
@@ -152,13 +164,14 @@ def _like(prefix: str) -> re.Pattern[str]:
 
 def split_as_java(text: str, delimiter: str, *, is_whole: bool) -> list[str]:
     """
-    Split a text as ``String.split`` of Java does: the delimiter is a regular expression, and empty parts at the end go.
+    Split a text as ``String.split`` of Java does: the delimiter is a regular expression, and empty parts at the end are
+    dropped.
 
     Args:
-        is_whole: False to split it once, with a limit of 2: then empty parts stay.
+        is_whole: False to split only once, as with a limit of 2 in Java. Empty parts are kept then.
 
     Raises:
-        Fault: It is none.
+        Fault: The delimiter is not a regular expression.
     """
     if _PLAIN_DELIMITER.fullmatch(delimiter):
         parts = text.split(delimiter, -1 if is_whole else 1)
@@ -178,11 +191,11 @@ def split_as_java(text: str, delimiter: str, *, is_whole: bool) -> list[str]:
 
 def parse_page_size(text: str, quirks: Quirks) -> int:
     """
-    Read ``max-keys``; an empty text is the default.
+    Parse ``max-keys``. An empty text gives the default.
 
     Raises:
         Refusal: InvalidArgument.
-        Fault: It is no number, and the store has no error for that.
+        Fault: The text is not a number, and the store has no error for that.
     """
     if not quirks.overflows_max_keys:
         return min(parse_number(text or str(MAX_LISTED), "max-keys"), MAX_LISTED)
@@ -197,29 +210,29 @@ def parse_page_size(text: str, quirks: Quirks) -> int:
 
 def parse_number(text: str, name: str) -> int:
     """
-    Read a number of at most nine digits.
+    Parse a number of at most nine digits.
 
     Args:
-        name: Of the parameter or element.
+        name: The name of the parameter or element, for the error.
 
     Raises:
         Refusal: InvalidArgument.
     """
     if not _NUMBER.fullmatch(text):
-        raise Refusal(400, "InvalidArgument", f"{name} is no number")
+        raise Refusal(400, "InvalidArgument", f"{name} is not a number")
     return int(text)
 
 
 def parse_java_int(text: str, name: str) -> int:
     """
-    Read a number as ``Integer.parseInt`` of Java does.
+    Parse a number as ``Integer.parseInt`` of Java does.
 
     Args:
-        name: Of the parameter.
+        name: The name of the parameter, for the error.
 
     Raises:
         Refusal: InvalidArgument.
     """
     if not _JAVA_INT.fullmatch(text) or not -MAX_INT <= int(text) <= MAX_INT:
-        raise Refusal(400, "InvalidArgument", f"{name} is no number")
+        raise Refusal(400, "InvalidArgument", f"{name} is not a number")
     return int(text)

@@ -1,5 +1,5 @@
 """
-What a `LegacyStore` reads and answers: requests, replies and errors, without any network.
+The requests, replies and errors of a `LegacyStore`, without a network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ XSI_NAMESPACE = "http://www.w3.org/2001/XMLSchema-instance"
 
 class Stage(Enum):
     """
-    Where a request was refused: that decides the form of the error.
+    The place where a request was refused. It decides the form of the error.
     """
 
     SERVER = "server"
@@ -37,11 +37,11 @@ class Stage(Enum):
 
 class Refusal(Exception):
     """
-    An error for the client.
+    An error response to the client.
 
     Args:
-        code: Of S3, or of Walrus where that has its own.
-        headers: To be sent with it.
+        code: The error code of S3, or of Walrus if it has a code of its own.
+        headers: Headers to send with the error.
         resource: The bucket or the key.
     """
 
@@ -66,7 +66,7 @@ class Refusal(Exception):
 
 class Fault(Exception):
     """
-    A fault of the store's own, for which S3 has no error.
+    An error of the store itself, for which S3 has no code.
     """
 
     def __init__(self, message: str, *, stage: Stage = Stage.OPERATION) -> None:
@@ -83,7 +83,7 @@ class NoReply(Exception):
 
 class Fields(dict[bytes, bytes]):
     """
-    Values of headers by name in lower case.
+    The values of headers, by name in lower case.
 
     Attributes:
         spelled: The names as the client spelled them, by name in lower case.
@@ -100,12 +100,12 @@ class Call:
     An authenticated request.
 
     Attributes:
-        bucket: Empty for the service itself.
-        key: Empty for a bucket.
-        query: Decoded.
-        fields: Values by name in lower case; repeats are joined with a comma.
-        body: All of it; None where its length is 0.
-        is_nobody: Nobody signed it.
+        bucket: The decoded name of the bucket; empty for the service itself.
+        key: The decoded key; empty for a bucket.
+        query: The decoded parameters.
+        fields: The values of headers, by name in lower case. Repeated headers are joined with a comma.
+        body: The complete body; None if its length is 0.
+        is_nobody: Whether the request has no signature.
     """
 
     method: bytes
@@ -118,7 +118,10 @@ class Call:
 
     def spelled(self, name: bytes) -> bytes:
         """
-        Return a header's name as the client spelled it.
+        Return the name of a header as the client spelled it.
+
+        Args:
+            name: The name in lower case.
         """
         return self.fields.spelled.get(name, name) if isinstance(self.fields, Fields) else name
 
@@ -126,18 +129,18 @@ class Call:
 @dataclass(slots=True)
 class Reply:
     """
-    What the client gets.
+    The response to the client.
 
     Attributes:
-        headers: Names in lower case, or as they are to be sent.
-        content: A document; empty where there is a file.
-        file: Stands at the first byte to send. Whoever sends it closes it.
-        size: Bytes of the file to send; those that are declared where only the head is asked for.
-        is_bare: It has no header at all.
-        lacks_length: Its length is not declared, though it has a body and the connection stays.
-        documents_head: The content follows even where only the head is asked for.
-        closes: The connection ends after it, and a header says so unless it is bare.
-        closes_silently: The connection ends after it, and no header says so.
+        headers: The headers. Names are in lower case, or as they are to be sent.
+        content: The document; empty if there is a file.
+        file: The file to send, positioned at the first byte. The sender closes it.
+        size: Bytes of the file to send. In response to HEAD, the length to declare.
+        is_bare: Whether the response has no headers at all.
+        lacks_length: Whether the length is not declared, though there is a body and the connection stays open.
+        documents_head: Whether the content is sent even in response to HEAD.
+        closes: Whether the connection ends after the response. A header says so, unless the response is bare.
+        closes_silently: Whether the connection ends after the response, and no header says so.
     """
 
     status: int
@@ -154,7 +157,7 @@ class Reply:
 
 Operation = Callable[[Call, Folder], Reply]
 """
-Does what a call asks for in a bucket that exists.
+A function that carries out a call in an existing bucket.
 """
 
 OperationTable = dict[tuple[bytes, frozenset[str]], Operation]
@@ -179,7 +182,7 @@ def element(name: str, text: str) -> str:
 
 def name_element(quirks: Quirks) -> Callable[[str, str], str]:
     """
-    Return what writes an element with the name of an object.
+    Return the function that writes an element with the name of an object.
     """
     return woodstox_element if quirks.writes_as_woodstox else element
 
@@ -194,7 +197,7 @@ def woodstox_element(name: str, text: str) -> str:
     Return an element as Woodstox 4.2 writes it. Seen with 4.2.0 below JiBX 1.2.5.
 
     Raises:
-        Refusal: There is a control character in the text: nothing of the document is sent.
+        Refusal: The text has a control character. Nothing of the document is sent then.
     """
     unwritten = _UNWRITTEN.search(text)
     if unwritten is not None:
@@ -202,9 +205,9 @@ def woodstox_element(name: str, text: str) -> str:
         why = f"Error writing to stream: Invalid white space character ({number}) in text to output"
         raise Refusal(400, "InvalidRequest", f"failed to marshall type caused by: {why}", stage=Stage.SERVER)
     written = text.replace("&", "&amp;").replace("<", "&lt;")
-    # Only where it might be the end of a CDATA section.
+    # Woodstox escapes ">" only if it could be the end of a CDATA section.
     written = _END_OF_CDATA.sub("&gt;", written)
-    # XML forbids two of these however they are written.
+    # XML forbids two of these characters in every form.
     written = _REFERRED_TO.sub(lambda found: f"&#x{ord(found[0]):x};", written)
     return f"<{name}>{written}</{name}>"
 
@@ -219,10 +222,10 @@ def document(name: str, content: str) -> Reply:
 
 def iso_date(seconds: float) -> str:
     """
-    Return a time as documents have it.
+    Return a time in the form that documents have.
 
     Args:
-        seconds: Since the epoch.
+        seconds: Seconds since the epoch.
     """
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
@@ -236,7 +239,7 @@ def written_etag(stored: StoredObject, quirks: Quirks) -> str:
 
 MAX_DOCUMENT_SIZE = 102_400
 """
-Bytes of a document that a storage reads which loses larger ones.
+The maximum size of a document in bytes, for a storage system that ignores a larger one.
 """
 
 
@@ -253,12 +256,12 @@ def parse_document(body: IncomingBody | None, quirks: Quirks) -> Any:
         raise Refusal(400, "MalformedXML")
     content = body.read()
     if b"<!" in content:
-        # Neither DTD nor entities: nothing in S3 needs them.
+        # No document of S3 needs a DTD or entities.
         raise Refusal(400, "MalformedXML")
     try:
         root = ElementTree.fromstring(content)  # noqa: S314
     except (ElementTree.ParseError, ValueError, LookupError):
-        # What is named as its encoding may not exist.
+        # The encoding that the document names may not exist.
         raise Refusal(400, "MalformedXML") from None
     for item in root.iter():
         item.tag = item.tag.rpartition("}")[2]
@@ -267,7 +270,9 @@ def parse_document(body: IncomingBody | None, quirks: Quirks) -> Any:
 
 def _found_of(body: IncomingBody | None) -> Any:
     """
-    Return what is found of a document by those who look for elements by their names with prefixes.
+    Return the root of a document. Element names keep their prefixes, so an element with a prefix is not found.
+
+    A document that cannot be parsed, or is too large, gives an empty element.
     """
     content = b"" if body is None or body.size > MAX_DOCUMENT_SIZE else body.read()
     builder = ElementTree.TreeBuilder()
@@ -298,7 +303,7 @@ _REASONS = {400: "Bad Request", 403: "Forbidden", 404: "Not Found", 500: "Intern
 
 def error_reply(error: Refusal | Fault, method: bytes, request_id: str, quirks: Quirks) -> Reply:
     """
-    Return an error as its client gets it.
+    Return the response for an error.
     """
     if isinstance(error, Fault):
         if quirks.fault_responses == "200" and error.stage is Stage.OPERATION:
@@ -308,13 +313,13 @@ def error_reply(error: Refusal | Fault, method: bytes, request_id: str, quirks: 
             text = f'<ExceptionResponse xmlns="{namespace}">{content}</ExceptionResponse>'
             return Reply(200, {b"content-type": b"application/xml"}, text.encode())
         if quirks.fault_responses == "400":
-            # An operation's has null as its code, and with that the error itself cannot be written.
+            # A fault of an operation has null as its code, and the store cannot write an error without a code.
             message = "null" if error.stage is Stage.OPERATION else error.message
             error = Refusal(400, "InvalidRequest", message, stage=Stage.SERVER)
         else:
             error = Refusal(500, "InternalError", error.message, stage=error.stage)
     code = _OWN_CODES.get(error.code, error.code) if quirks.own_codes else error.code
-    # The server below is the same in all of the family.
+    # All storage systems of the family have the same HTTP server.
     is_servers = error.stage is Stage.SERVER and quirks.writes_as_woodstox
     if not (quirks.three_error_forms or is_servers):
         text = f"<Error>{element('Code', code)}{element('Message', error.message)}</Error>"

@@ -1,10 +1,10 @@
 """
-PutObject, GetObject, HeadObject, DeleteObject and CopyObject, as a `LegacyStore` does them.
+PutObject, GetObject, HeadObject, DeleteObject and CopyObject, as a `LegacyStore` carries them out.
 
-A read finds the version that the request names, and decides which bytes of it are sent. It leaves the file open, for
-the connection to send and close. PutObject checks its conditions and its digest before it stores the body. CopyObject
-finds its source, chooses the headers of the copy, and joins the source's content to a new object. If a storage system
-differs from S3 in one of these steps, a quirk is asked in that step.
+A read finds the version that the request names, and the range of bytes to send. It leaves the file open, and the
+connection sends and closes it. PutObject checks its conditions and its digest before it stores the body. CopyObject
+finds its source, chooses the headers of the copy, and joins the content of the source to a new object. Each step in
+which a storage system differs from S3 checks a quirk.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ObjectOperations:
     The operations of single objects.
 
     Attributes:
-        object_operations: By the method and the sub-resources of a request.
+        object_operations: The operations, by the method and the sub-resources of a request.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ObjectOperations:
 
     def _lose(self, call: Call, bucket: Folder) -> str:
         """
-        Take a body whose description the database does not take; return the entity tag which the client is told.
+        Receive a body whose description the database refuses. Return the entity tag that the client gets.
         """
         body = call.body if call.body is not None else self._objects.receive()
         former = bucket.find(call.key) if len(call.key) <= MAX_COLUMN_SIZE else None
@@ -165,7 +165,7 @@ class ObjectOperations:
         if is_extended and self._quirks.ranges_ignore_versions:
             if version:
                 raise Fault("No such property: versionId", stage=Stage.BINDING)
-            # Versions are not told apart: the database gives any.
+            # The database does not distinguish versions, and returns any of them.
             versions = self._versions.all_of(bucket, call.key)
             version = versions[0].version if versions else None
         if not version:
@@ -216,7 +216,7 @@ class ObjectOperations:
 
     def _copy_source(self, raw: bytes) -> tuple[str, str, str]:
         """
-        Return version, bucket and key.
+        Return the version id, the bucket and the key of a copy's source. The version id may be empty.
         """
         quirks = self._quirks
         if quirks.cuts_copy_sources:

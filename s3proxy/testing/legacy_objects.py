@@ -1,5 +1,5 @@
 """
-Buckets and objects in a directory: what a `LegacyStore` keeps.
+The buckets and objects of a `LegacyStore`, in a directory.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ class StoredObject:
     One object.
 
     Attributes:
-        key: Text.
-        file: Name of the file with its bytes, below the folder's directory.
-        etag: In hex, without quotation marks: the MD5, or that of an upload in parts.
-        modified: Seconds since the epoch.
-        headers: What comes back with it; names in lower case or as they were spelled, values of Latin-1.
-        grants: Its ACL: grantees, each with a permission.
+        key: The decoded key.
+        file: The name of the file with the bytes, below the directory of the folder.
+        size: The number of bytes. The file is shorter if the store has lost bytes.
+        etag: The entity tag without quotation marks: the MD5 in hex, or the tag of a multipart upload.
+        modified: When it was stored, in seconds since the epoch.
+        headers: The headers that a read returns. Names are in lower case or as they were spelled, values are Latin-1.
+        grants: The ACL: pairs of a grantee and a permission.
         version: The id of this version.
-        number: The position of this version among those of its key.
-        is_marker: It says that the key was deleted.
-        is_latest: It is the latest version of its key; so is each that is in its bucket, whatever this says.
-        is_joined: It was uploaded in parts.
-        upload_id: Of the upload in parts that this describes; empty for anything else.
+        number: The position of this version among the versions of its key.
+        is_marker: Whether it is a delete marker.
+        is_latest: Whether it is the latest version of its key. An object in its bucket's folder always is.
+        is_joined: Whether it was uploaded in parts.
+        upload_id: The id of the multipart upload that this describes; empty for any other object.
     """
 
     key: str
@@ -53,10 +54,11 @@ class StoredObject:
 
 class IncomingBody:
     """
-    A body on its way into the store: on disk, hashed, and nobody's object yet.
+    A body that the store receives. It is written to disk and hashed, and is not an object yet.
 
     Attributes:
-        is_cut: Whether the disk has not all of it, and nobody is to be told.
+        size: The number of bytes so far.
+        is_cut: Whether bytes are missing on the disk, and the store hides that from the client.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -69,10 +71,10 @@ class IncomingBody:
 
     def write(self, data: bytes) -> None:
         """
-        Take bytes.
+        Append bytes.
 
         Raises:
-            OSError: They were counted, and did not all go to the disk.
+            OSError: The bytes were counted, but not all of them were written to the disk.
         """
         self.size += len(data)
         self._md5.update(data)
@@ -80,7 +82,7 @@ class IncomingBody:
 
     def append_file(self, path: Path) -> None:
         """
-        Take all bytes of a file.
+        Append all bytes of a file.
         """
         with path.open("rb") as file:
             while data := file.read(1 << 20):
@@ -88,7 +90,7 @@ class IncomingBody:
 
     def cut(self, size: int) -> None:
         """
-        Keep the first bytes of those so far; size and MD5 stay those of all.
+        Keep only the first bytes on the disk. The size and the MD5 stay those of all bytes.
         """
         self._file.flush()
         if size < self.size:
@@ -97,7 +99,7 @@ class IncomingBody:
     @property
     def md5(self) -> bytes:
         """
-        Of the bytes so far.
+        The MD5 of the bytes so far: 16 bytes.
         """
         return self._md5.digest()
 
@@ -110,7 +112,10 @@ class IncomingBody:
 
     def close(self) -> None:
         """
-        Have everything in the file.
+        Write all bytes to the file, and close it.
+
+        Raises:
+            OSError: The bytes could not be written. Not raised if `is_cut` is set.
         """
         try:
             self._file.close()
@@ -120,10 +125,10 @@ class IncomingBody:
 
     def discard(self) -> None:
         """
-        Leave nothing behind. After the file was put in place, there is nothing to leave.
+        Remove the file, unless it has become the content of an object.
         """
         with contextlib.suppress(OSError):
-            # A full disk refuses the last bytes once more.
+            # A full disk refuses the last bytes again.
             self._file.close()
         self.path.unlink(missing_ok=True)
 
@@ -132,12 +137,12 @@ class Folder:
     """
     Objects by key: a bucket, or the parts of an upload.
 
-    An object's bytes are in a file of a name of its own; its description is put in place last, in one step.
+    The bytes of an object are in a file with a unique name. Its description is written last, in one step.
 
     Args:
-        path: Need not exist; an object is only put where it does.
-        incoming: On the same file system.
-        name: Of a bucket.
+        path: The directory. It may not exist yet, but must exist before an object is stored.
+        incoming: A directory for new files, on the same file system.
+        name: The name of a bucket; empty for any other folder.
     """
 
     def __init__(self, path: Path, incoming: Path, name: str = "") -> None:
@@ -148,13 +153,13 @@ class Folder:
     @property
     def exists(self) -> bool:
         """
-        Whether it was created, and not removed since.
+        Whether the folder was created, and not removed since.
         """
         return self.path.is_dir()
 
     def create(self) -> None:
         """
-        Make it, if it is not there.
+        Create the folder, if it does not exist.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if self.name:
@@ -162,14 +167,14 @@ class Folder:
 
     def remove(self) -> None:
         """
-        Remove it with all that is in it.
+        Remove the folder and everything in it.
         """
         shutil.rmtree(self.path)
 
     @property
     def is_empty(self) -> bool:
         """
-        Whether it holds no object.
+        Whether the folder has no object.
         """
         return next(self.path.glob("*.json"), None) is None
 
@@ -190,7 +195,7 @@ class Folder:
 
     def content_path(self, stored: StoredObject) -> Path:
         """
-        Return where an object's bytes are.
+        Return the path of the file with the bytes of an object.
         """
         return self.path / stored.file
 
@@ -205,12 +210,13 @@ class Folder:
         **more: Any,
     ) -> StoredObject:
         """
-        Put a body in place of whatever was there.
+        Store a body as an object. It replaces the object that has the name, if there is one.
 
         Args:
-            etag: Where it is not the body's MD5.
-            name: By which it is found, where that is not its key.
-            more: Further attributes of the object.
+            modified: Seconds since the epoch.
+            etag: The entity tag, if it is not the MD5 of the body.
+            name: The name under which the object is found, if that is not its key.
+            more: Further attributes of the `StoredObject`.
         """
         body.close()
         stored = StoredObject(key, secrets.token_hex(16), body.size, etag or body.md5.hex(), modified, headers, **more)
@@ -223,7 +229,7 @@ class Folder:
 
     def describe(self, stored: StoredObject, name: str) -> None:
         """
-        Put the description of an object in place, by the name it is found by.
+        Write the description of an object, under the name by which it is found.
         """
         description = self._incoming / f"{stored.file}.json"
         description.write_text(json.dumps(asdict(stored)))
@@ -231,14 +237,18 @@ class Folder:
 
     def overwrite_content(self, stored: StoredObject, body: IncomingBody) -> None:
         """
-        Change the content of an object and leave its description, as a store does whose database fails.
+        Replace the content of an object but not its description, as a store does if its database fails.
         """
         body.close()
         body.path.replace(self.content_path(stored))
 
     def move(self, stored: StoredObject, name: str, target: Folder, target_name: str) -> None:
         """
-        Move an object, which is here by one name, to another folder.
+        Move an object to another folder.
+
+        Args:
+            name: The name under which it is found in this folder.
+            target_name: The name under which it is found in the other folder.
         """
         target.create()
         target.delete(target_name)
@@ -248,7 +258,7 @@ class Folder:
 
     def delete(self, key: str) -> None:
         """
-        Remove an object, if it is there.
+        Remove an object, if it exists.
         """
         former = self.find(key)
         if former is not None:
@@ -261,7 +271,7 @@ class Folder:
 
 class ObjectDirectory:
     """
-    Everything is in files, so another store on the same directory sees the same objects.
+    The directory with all buckets. Everything is in files, so another store on the same directory has the same objects.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -272,13 +282,13 @@ class ObjectDirectory:
 
     def receive(self) -> IncomingBody:
         """
-        Begin to take a body.
+        Return a new body, to write to.
         """
         return IncomingBody(self._incoming)
 
     def buckets(self) -> list[str]:
         """
-        Return the names, sorted.
+        Return the names of all buckets, sorted.
         """
         return sorted((path / "name").read_text() for path in self._buckets.iterdir())
 
@@ -286,19 +296,19 @@ class ObjectDirectory:
         """
         Return a bucket, which may not exist.
         """
-        # A digest, because names may be longer than those of files.
+        # A digest, because the name of a bucket may be too long for a file.
         return Folder(self._buckets / _digest(name), self._incoming, name)
 
     def upload(self, bucket: Folder, key: str, upload_id: str) -> Folder:
         """
-        Return where an upload's parts are. It may not exist: above all not with another key.
+        Return the folder with the parts of an upload. It does not exist if the id belongs to another key.
         """
-        # The bucket's own directory is out of any listing's sight below its first level, and goes with the bucket.
+        # A listing reads only the first level of the bucket's directory. What is below it is removed with the bucket.
         return Folder(bucket.path / "uploads" / _digest(key) / _digest(upload_id), self._incoming)
 
     def uploads(self, bucket: Folder) -> list[StoredObject]:
         """
-        Return what describes each upload of a bucket, sorted by the bytes of their keys and by their ids.
+        Return the objects that describe the uploads of a bucket, sorted by the bytes of their keys and by their ids.
         """
         folders = [Folder(path, self._incoming) for path in bucket.path.glob("uploads/*/*")]
         found = [upload for upload in (folder.find("") for folder in folders) if upload is not None]
@@ -306,19 +316,19 @@ class ObjectDirectory:
 
     def history(self, bucket: Folder, key: str) -> Folder:
         """
-        Return where the former versions of an object are, by their ids. It may not exist.
+        Return the folder with the former versions of an object, by their ids. It may not exist.
         """
         return Folder(bucket.path / "versions" / _digest(key), self._incoming)
 
     def histories(self, bucket: Folder) -> list[Folder]:
         """
-        Return the former versions of all objects of a bucket.
+        Return the folders with the former versions of all objects of a bucket.
         """
         return [Folder(path, self._incoming) for path in bucket.path.glob("versions/*")]
 
     def settings(self, bucket: Folder) -> dict[str, Any]:
         """
-        Return what is configured of a bucket.
+        Return the configuration of a bucket.
         """
         try:
             return cast(dict[str, Any], json.loads((bucket.path / "settings").read_text()))
@@ -327,7 +337,7 @@ class ObjectDirectory:
 
     def change_settings(self, bucket: Folder, **changes: Any) -> None:
         """
-        Configure a bucket.
+        Change settings in the configuration of a bucket.
         """
         (bucket.path / "settings").write_text(json.dumps({**self.settings(bucket), **changes}))
 

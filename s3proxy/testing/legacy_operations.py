@@ -1,11 +1,11 @@
 """
-What a `LegacyStore` does for a request that it believes: S3's operations on a directory, without any network.
+Carry out an authenticated request to a `LegacyStore`: the operations of S3 on a directory, without a network.
 
-This file decides which operation a request means, and whether it may be done. The operation is found in a table, by the
-method and the sub-resources of the query; a request that has no row gets the error that the storage system has for it.
-Before an operation is called, the lengths of the names are checked, the bucket has to exist, and for a request that
-nobody signed the ACL has to permit it. What an operation does is in `legacy_bucket_operations`,
-`legacy_object_operations`, `legacy_upload_operations` and `legacy_configuration`, each with its rows of the table.
+This file finds the operation of a request, and decides if it may be carried out. It finds the operation in a table, by
+the method and the sub-resources of the query. A request without a row gets the error that the storage system has for
+it. Before an operation is called, the lengths of the names are checked, the bucket must exist, and the ACL must permit
+a request without a signature. `legacy_bucket_operations`, `legacy_object_operations`, `legacy_upload_operations` and
+`legacy_configuration` have the operations themselves, and the rows of the table.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from s3proxy.testing.legacy_writes import ObjectWriter, is_too_long
 
 MAX_BUCKET_NAME_SIZE = 63
 """
-Bytes of a bucket's name: S3's limit, and in hex still a file's name.
+The maximum length of a bucket name in bytes. This is the limit of S3.
 """
 
 _SUBRESOURCE_NAMES = frozenset(name.decode() for name in SUBRESOURCES)
 # The SDK for Go names its operation in the query.
 _IGNORED = frozenset({"x-id"})
 _KNOWN_METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE"})
-# Walrus knows them by name, and refuses them as not implemented.
+# Walrus knows these names, and responds 501 NotImplemented.
 _NOT_IMPLEMENTED_OF_BUCKETS = frozenset({"cors", "lifecycle", "notification", "policy", "tagging", "website"})
 _UPLOAD_PARAMETERS = frozenset({"partNumber", "uploadId", "uploads"})
-# Walrus of 4.x knows them by name, and has no message for them.
+# Walrus 4.x knows these names, but has no message class for them.
 _LACKING = {b"GET": ("location", "logging", "versioning", "versions"), b"PUT": ("acl", "logging", "versioning")}
 _MESSAGES = "com.eucalyptus.walrus.msgs"
 
@@ -71,18 +71,18 @@ class Operations:
     @property
     def stored_count(self) -> int:
         """
-        Objects and parts that were stored.
+        The number of objects and parts that were stored.
         """
         return self._writer.stored_count
 
     def perform(self, call: Call) -> Reply:
         """
-        Do what a request asks for.
+        Carry out a request.
 
         Raises:
-            Refusal: It cannot be done, and nothing was changed.
-            Fault: The same, for a reason of the store's own.
-            NoReply: It is never answered.
+            Refusal: The request cannot be carried out, and nothing was changed.
+            Fault: The same, if S3 has no error for the reason.
+            NoReply: The request never gets a response.
         """
         quirks = self._quirks
         if quirks.refuses_posts and call.method == b"POST":
@@ -100,7 +100,7 @@ class Operations:
         self._check_lengths(call)
         unknown = call.query.keys() - asked - _IGNORED
         if call.method not in {b"GET", b"HEAD"} and unknown and not quirks.unknown_is_405:
-            # A sub-resource which is not known must not be written over the object itself.
+            # A request with an unknown sub-resource must not change the object itself.
             raise Refusal(501, "NotImplemented")
         bucket = self._objects.bucket(call.bucket)
         if not call.key and call.method == b"PUT" and not asked:

@@ -1,5 +1,5 @@
 """
-What a `LegacyStore` does otherwise than S3, by name, and which of it each kind of storage did.
+The quirks of a `LegacyStore` by name, and those of each storage system.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 OBJECT_PARAMETERS = frozenset({"acl", "torrent", "versionId", "uploads", "partNumber", "uploadId"})
 LISTING_PARAMETERS = frozenset({"max-parts", "part-number-marker"})
 """
-Query names which Walrus and Riak CS know of an object, and those that the gateway and Riak CS know besides. Source:
-eucalyptus/eucalyptus, ``WalrusProperties.ObjectParameter`` and ``ObjectStorageProperties.ObjectParameter``;
+The query names that Walrus and Riak CS know for an object, and further ones of the object storage gateway and Riak CS.
+Source: eucalyptus/eucalyptus, ``WalrusProperties.ObjectParameter`` and ``ObjectStorageProperties.ObjectParameter``;
 basho/riak_cs, ``SUBRESOURCES``.
 """
 
@@ -18,121 +18,136 @@ basho/riak_cs, ``SUBRESOURCES``.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirks:
     """
-    Each is off where it is not named.
+    The quirks of one storage system: how it differs from S3. Each is off by default.
+
+    A fault is an error of the store itself, for which S3 has no code.
 
     Attributes:
-        service_path: Before every bucket; as received, still percent-encoded.
+        service_path: The path before every bucket; as received, still percent-encoded.
         signs_service_path: Whether the service path is ``in`` the signed resource, ``out`` of it, or ``either``.
-        refuses_v4: Signature V4 is not known.
-        hashes_buffer: x-amz-content-sha256 is compared with the hash of what is buffered of a body, 100 KiB.
-        refuses_iso_dates: x-amz-date is not taken as Signature V4 writes it.
-        repeats_amz_date: The line of Date in the string to sign has x-amz-date, too, where that was sent.
-        denies_only: A wrong key, signature or date is AccessDenied, like anything else that is not allowed.
-        plus_is_space: ``+`` in a path, and in a copy's source, is a space.
-        object_parameters: Query names which it knows of an object; others are ignored. None where they are refused.
-        lacks_multi_delete: There is no DeleteObjects.
-        ignores_write_conditions: A write with If-None-Match or If-Match is done whatever is there.
-        own_codes: NoSuchEntity, ContentMismatch and "Invalid Range", where S3 has other names; UNKNOWN for faults.
-        odd_ranges: A suffix range is taken for a range from the beginning, several ranges are a fault, and
+        refuses_v4: Signature V4 is not supported.
+        hashes_buffer: x-amz-content-sha256 is compared with the hash of the part of a body that is buffered: 100 KiB.
+        refuses_iso_dates: x-amz-date is refused in the format of Signature V4.
+        repeats_amz_date: If x-amz-date is sent, the Date line of the string to sign has its value, too.
+        denies_only: A wrong key, signature or date gets AccessDenied, like any other request that is not allowed.
+        plus_is_space: ``+`` in a path, and in the source of a copy, is a space.
+        object_parameters: The query names that are known for an object. Other names are ignored. None: other names are
+            refused.
+        lacks_multi_delete: DeleteObjects does not exist.
+        ignores_write_conditions: A write ignores If-None-Match and If-Match.
+        own_codes: NoSuchEntity, ContentMismatch and "Invalid Range" replace the error codes of S3; a fault has UNKNOWN.
+        odd_ranges: A suffix range is read as a range from the beginning, several ranges cause a fault, and
             Content-Range has no unit.
-        ranges_are_200: A range gets 200, and its Content-Range has the length of the range for the object's
-            size.
-        reads_any_unit: A range of another unit than bytes is read as one of bytes, without its first six characters.
+        ranges_are_200: A range gets 200, and its Content-Range has the length of the range instead of the size of the
+            object.
+        reads_any_unit: The unit of a range is not checked: the first six characters are dropped, and the rest is read
+            as bytes.
         ranges_with_conditions: A GET with a condition gets the response to a range of the whole object: 200 with
             Content-Range, and 416 for an empty object.
-        heads_ignore_conditions: HEAD reads no condition.
-        ranges_ignore_versions: A range or a condition is about any version of the key; with ``versionId`` it is a
-            fault.
-        bare_etags: Entity tags of conditions are compared with their quotation marks to one without.
-        unquoted_etags: Entity tags of GET, HEAD, listings and copies are sent without quotation marks.
-        document_with_304: 304 has a document with its length, which no response of that status may have, and neither
-            ETag nor Last-Modified.
-        exact_names: Range and conditions are read only as ``Range``, ``If-Match`` ...
-        keeps_few_headers: An object keeps Content-Type, Content-Disposition and ``x-amz-meta-*``; other headers, such
+        heads_ignore_conditions: HEAD ignores conditions.
+        ranges_ignore_versions: A GET with a range or a condition reads any version of the key; with ``versionId`` it
+            causes a fault.
+        bare_etags: The entity tags of conditions are compared, with their quotation marks, with an entity tag that has
+            none.
+        unquoted_etags: GET, HEAD, listings and copies return entity tags without quotation marks.
+        document_with_304: A 304 response has a document with its length, which HTTP does not allow for this status, and
+            has neither ETag nor Last-Modified.
+        exact_names: A range and conditions are read only if their headers are spelled ``Range``, ``If-Match`` and so
+            on.
+        keeps_few_headers: An object keeps Content-Type, Content-Disposition and ``x-amz-meta-*``. Other headers, such
             as Content-Encoding, are dropped.
-        keeps_meta_case: Names of ``x-amz-meta-*`` come back as they were spelled.
+        keeps_meta_case: The names of ``x-amz-meta-*`` are returned as the client spelled them.
         lacks_accept_ranges: Responses have no Accept-Ranges.
         put_document: The response to PutObject has a document and Last-Modified.
-        nested_copy_result: The result of CopyObject is an element inside of its document's root.
-        copies_metadata_only: A copy has its source's Content-Type and Last-Modified, and REPLACE replaces its metadata
-            only.
+        nested_copy_result: The result of CopyObject is an element inside the root of its document.
+        copies_metadata_only: A copy has the Content-Type and the Last-Modified of its source, and REPLACE replaces only
+            the metadata.
         cuts_copy_sources: The source of a copy ends at ``?``, even at an escaped one.
-        ignores_overrides: ``response-*`` is neither signed nor read.
+        ignores_overrides: ``response-*`` parameters are neither signed nor read.
         lists_v1: ``list-type`` and ``encoding-type`` are ignored.
-        ignores_part_tags: CompleteMultipartUpload does not compare the entity tags of its document with those of the
+        ignores_part_tags: CompleteMultipartUpload does not compare the entity tags in its document with those of the
             parts.
-        ignores_part_order: CompleteMultipartUpload takes parts in any order, and joins them by their numbers.
-        swallows_disk_errors: A body that has no room on the disk gets 200, with its MD5, and is described whole.
-            The object ends where the disk was full, and a GET of it breaks off there.
-        most_copied: CopyObject copies less than 2 GiB of an object, gets 200, and describes the whole. A GET of
-            the copy breaks off there.
-        uuid_etags: The entity tag of an upload in parts is ``uuid-`` and a UUID.
-        head_service_is_405: HEAD of the service gets 405, without a signature.
-        three_error_forms: Errors have three forms. Those of operations have a namespace, and the connection stays;
-            those of authentication and of requests without an operation are ``text/xml``, and it ends; those of the
-            HTTP server and of POST are ``text/plain`` with ``<Response><Errors>``, and it ends.
+        ignores_part_order: CompleteMultipartUpload accepts parts in any order, and joins them in the order of their
+            numbers.
+        swallows_disk_errors: If a body does not fit on the disk, the response is 200 with the MD5 of the whole body.
+            The object is described as complete, but its content ends where the disk was full, and a GET breaks off
+            there.
+        most_copied: The number of bytes that CopyObject copies at most: less than 2 GiB. The response is 200, and the
+            copy is described as complete, but a GET of it breaks off there.
+        uuid_etags: The entity tag of a multipart upload is ``uuid-`` and a UUID.
+        head_service_is_405: HEAD of the service gets 405, before any signature is checked.
+        three_error_forms: Errors have three forms. Errors of operations have a namespace, and the connection stays
+            open. Errors of authentication, and of requests without an operation, are ``text/xml``, and the connection
+            ends. Errors of the HTTP server and of POST are ``text/plain`` with ``<Response><Errors>``, and the
+            connection ends.
         head_documents: The response to a HEAD that is refused before its operation has a document after the head.
-        bare_heads: The responses to HEAD of a bucket, to a HEAD which fails and to CreateBucket have no header at all,
+        bare_heads: The responses to HEAD of a bucket, to a HEAD that fails and to CreateBucket have no headers at all,
             and the connection ends after CreateBucket.
-        fault_responses: The response to a fault of its own: ``200`` with an ``ExceptionResponse``, or ``400``.
+        fault_responses: The response to a fault of the store: ``200`` with an ``ExceptionResponse``, or ``400``.
         closes_on_errors: The connection ends after an error.
-        closes_after_reads: The connection ends after GET of an object.
-        closes_after_heads: The connection ends after HEAD of an object, and no header says so.
-        unknown_is_405: A method or a combination of sub-resources which it does not know is 405.
-        lacks_upload_lists: ListMultipartUploads and ListParts are 501.
-        refuses_posts: POST is 400, whatever is signed, except for uploads in parts where there are any.
-        hangs_on_uploads: CreateMultipartUpload never gets a response, and the other operations of uploads are refused.
-        serves_configuration: ACLs, versions, logging and versioning of buckets can be read and written.
-        lacks_messages: ``location``, ``logging``, ``versioning``, ``versions``, writing an ACL and deleting a version
-            are known by name, and fail.
-        creates_once: A second CreateBucket by the owner is 409.
-        collapses_slashes: Several slashes in a path are one, and those at its end go, before the key is decoded: the
-            key ``/`` is the bucket.
-        drops_leading_slashes: ``//bucket/key`` is ``/bucket/key``.
-        keeps_bucket_escapes: The bucket's name is not percent-decoded.
+        closes_after_reads: The connection ends after a GET of an object.
+        closes_after_heads: The connection ends after a HEAD of an object, and no header says so.
+        unknown_is_405: An unknown method or combination of sub-resources gets 405.
+        lacks_upload_lists: ListMultipartUploads and ListParts get 501.
+        refuses_posts: POST gets 400, even if it is signed. The exception is multipart uploads, if the store has them.
+        hangs_on_uploads: CreateMultipartUpload never gets a response, and the other operations of multipart uploads are
+            refused.
+        serves_configuration: ACLs, versions, and the logging and versioning of buckets can be read and written.
+        lacks_messages: The store knows ``location``, ``logging``, ``versioning``, ``versions``, writing an ACL and
+            deleting a version by name, and fails on them.
+        creates_once: A second CreateBucket by the owner gets 409.
+        collapses_slashes: Before the key is decoded, several slashes in a path become one, and slashes at its end are
+            removed. So the key ``/`` is the bucket.
+        drops_leading_slashes: ``//bucket/key`` is read as ``/bucket/key``.
+        keeps_bucket_escapes: The name of the bucket is not percent-decoded.
         removes_service_paths: Every service path in a path is removed, even within a key.
-        replaces_bad_utf8: What is no UTF-8 in a key is U+FFFD.
-        faults_on_bad_escapes: ``%`` without two hex digits in a key or a copy's source is a fault.
-        walrus_bucket_names: Bucket names have 3 to 255 letters, digits, ``.``, ``_`` and ``-``, in either case.
+        replaces_bad_utf8: Bytes of a key that are not UTF-8 become U+FFFD.
+        faults_on_bad_escapes: ``%`` without two hex digits, in a key or in the source of a copy, causes a fault.
+        walrus_bucket_names: Bucket names have 3 to 255 characters: letters of either case, digits, ``.``, ``_``, ``-``.
         any_bucket_name: Bucket names are not checked.
-        loses_long_values: PutObject with a key, a type or a value of more than 255 characters gets 200 and is not
-            stored; a former object keeps its description and has the new content.
-        refuses_long_values: The same request is a fault, and nothing is stored.
-        loses_documents: A document that it cannot read, or that is above 100 KiB, is taken for an empty one; so are
-            elements whose names have a prefix. A condition in DeleteObjects is not read.
-        short_heads: A request line above 4,096 bytes is 500, and headers above 8,192 bytes are 400.
-        overflows_max_keys: ``max-keys`` has no maximum; one of 2147483647 lists nothing, and a text is a fault.
+        loses_long_values: PutObject with a key, a type or a value of more than 255 characters gets 200, but is not
+            stored. An existing object keeps its description and gets the new content.
+        refuses_long_values: PutObject with a key, a type or a value of more than 255 characters causes a fault, and
+            nothing is stored.
+        loses_documents: A document that cannot be parsed, or is larger than 100 KiB, is read as an empty one. Elements
+            whose names have a prefix are ignored, and so is a condition in DeleteObjects.
+        short_heads: A request line above 4,096 bytes gets 500, and headers above 8,192 bytes get 400.
+        overflows_max_keys: ``max-keys`` has no maximum. 2147483647 lists nothing, and a value that is not a number
+            causes a fault.
         regex_delimiters: ``delimiter`` is a regular expression.
-        lists_folders_as_keys: A key that ends with the delimiter, and has no other, is listed as a key and not as a
+        lists_folders_as_keys: A key that has the delimiter at its end and nowhere else is listed as a key, not as a
             common prefix.
-        writes_as_woodstox: In the documents of listings CR is ``&#xd;``, ``>`` stays where it may, U+FFFE is
-            ``&#xfffe;``, which no parser takes, and with a control character in a key the listing is 400.
-        like_prefixes: ``prefix`` is a pattern of SQL: ``_`` is any character, ``%`` any text, a backslash escapes.
-        faults_on_short_keys: With ``delimiter``, a key that is shorter than the pattern which finds it is a fault.
-        refuses_long_pages: ``max-uploads`` and ``max-parts`` above 1000 are 400.
-        truncates_empty_pages: A page of no uploads or parts, as was asked for, is truncated where there are any.
+        writes_as_woodstox: In the documents of listings, CR is ``&#xd;``, ``>`` is escaped only if XML requires it, and
+            U+FFFE is ``&#xfffe;``, which no parser accepts. A listing with a control character in a key gets 400.
+        like_prefixes: ``prefix`` is a pattern of SQL: ``_`` is any character, ``%`` is any text, and a backslash
+            escapes.
+        faults_on_short_keys: With ``delimiter``, a key that matches the pattern in ``prefix`` and is shorter than it
+            causes a fault.
+        refuses_long_pages: ``max-uploads`` and ``max-parts`` above 1000 get 400.
+        truncates_empty_pages: If a list of uploads or parts is requested with a page length of 0, the page is marked as
+            truncated if there are any.
         loses_upload_markers: After a page of uploads that ends with a common prefix, ``NextKeyMarker`` is empty.
-        copies_beside_latest: In a bucket with versions, the version that was the latest stays so when another object is
-            copied to its key: both are. A list has the key twice, and GET may return either. A delete marker stays the
-            latest, too, and then DELETE of the key does nothing. Behind a suspension, only the version ``null`` is
-            replaced.
-        forgets_latest: If the latest version is deleted by its id, no other becomes the latest: GET is 404, and lists
+        copies_beside_latest: In a bucket with versions, a copy to a key does not replace the latest version: both are
+            the latest. A list has the key twice, and GET may return either. A delete marker stays the latest, too, and
+            then DELETE of the key does nothing. If versioning is suspended, only the version ``null`` is replaced.
+        forgets_latest: If the latest version is deleted by its id, no other becomes the latest: GET gets 404, and lists
             of objects omit the key.
-        refuses_absent_versions: DELETE of a version that is not there is 404.
+        refuses_absent_versions: DELETE of a version that does not exist gets 404.
         ignores_first_suspension: ``Suspended`` for a bucket that never had versions gets 200 and is not kept.
-        hides_unversioned: A list of the versions of a bucket that never had any is empty.
-        folds_parameter_names: Query names are read in any case; of repeated ones the last is.
-        cuts_values: A query value with ``=`` in it is dropped.
-        cuts_signed_values: In the signature a query value ends at ``=``.
-        keeps_former_parts: An object that was uploaded in parts has their content, whatever is put or copied over it.
-        own_parameters: ``IsCompressed=true`` takes the length of an object away, and ``maxkeys`` is a fault.
-        faults_on_empty_values: A sub-resource with ``=`` and no value is a fault.
-        takes_query_v2: Signature V2 in the query is known.
-        knows_nobody: A request without a signature is done where the ACL says so.
-        folds_equal_headers: Two equal headers are one, also in the signature.
-        signs_any_value: The signature covers the value of any sub-resource, form-decoded, and names as they are sent.
-        misreads_high_bytes: A byte above 127 in what is signed is a character from U+FF80 on.
-        trusts_rewrite_header: x-rcs-rewrite-path says which path was signed.
+        hides_unversioned: The list of versions is empty for a bucket that never had any.
+        folds_parameter_names: Query names are read in any case. If a name is repeated, the last value counts.
+        cuts_values: A query value that contains ``=`` is dropped.
+        cuts_signed_values: In the signature, a query value ends at ``=``.
+        keeps_former_parts: An object that was uploaded in parts keeps their content, even if another object is put or
+            copied over it.
+        own_parameters: With ``IsCompressed=true``, the response to GET has no length. ``maxkeys`` causes a fault.
+        faults_on_empty_values: A sub-resource with ``=`` and no value causes a fault.
+        takes_query_v2: Signature V2 in the query is accepted.
+        knows_nobody: A request without a signature is carried out if the ACL permits it.
+        folds_equal_headers: Two equal headers are read as one, also in the signature.
+        signs_any_value: The signature covers the value of any sub-resource, form-decoded, and its name as sent.
+        misreads_high_bytes: A byte above 127 in the signed text is read as a character from U+FF80 on.
+        trusts_rewrite_header: The header x-rcs-rewrite-path says which path was signed.
     """
 
     service_path: bytes = b""
@@ -364,6 +379,7 @@ MODES: dict[str, Quirks] = {
     ),
 }
 """
-By the names of their profiles. Source: eucalyptus/eucalyptus, the packages ``walrus``, ``walrus-common`` and
-``object-storage``; basho/riak_cs, ``riak_cs_s3_auth``, ``riak_cs_s3_rewrite`` and ``riak_cs_s3_rewrite_legacy``.
+The quirks of each storage system, by the name of its profile. Source: eucalyptus/eucalyptus, the packages ``walrus``,
+``walrus-common`` and ``object-storage``; basho/riak_cs, ``riak_cs_s3_auth``, ``riak_cs_s3_rewrite`` and
+``riak_cs_s3_rewrite_legacy``.
 """

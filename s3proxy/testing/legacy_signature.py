@@ -1,8 +1,8 @@
 """
-Who sent a request, as Walrus of Eucalyptus 3.4 found out: Signature V2 in a header, and nothing newer; of the object
-storage gateway which came later, Signature V4 in a header, too.
+Verify the signature of a request as Walrus of Eucalyptus 3.4 does: only Signature V2 in a header. The later object
+storage gateway accepts Signature V4 in a header, too.
 
-The gateway's own signer is not used here: what it does wrong must not be taken for right.
+This module does not use the signers of s3proxy. Otherwise it would accept their errors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from s3proxy.testing.legacy_quirks import Quirks
 
 MAX_SKEW_SECONDS = 900
 """
-Seconds between a request's date and the store's clock.
+The maximum number of seconds between the date of a request and the clock of the store.
 """
 
 SUBRESOURCES = frozenset(
@@ -47,7 +47,7 @@ SUBRESOURCES = frozenset(
     }
 )
 """
-Query names which make another operation of a request; the signature covers them.
+The query names that make a request another operation. The signature covers them.
 """
 
 RESPONSE_OVERRIDES = frozenset(
@@ -61,7 +61,7 @@ RESPONSE_OVERRIDES = frozenset(
     }
 )
 """
-Query names which change a header of GetObject's response; the signature covers them, too.
+The query names that change a header in the response to GetObject. The signature covers them, too.
 """
 
 _VALUED = RESPONSE_OVERRIDES | {b"partNumber", b"uploadId", b"versionId"}
@@ -73,17 +73,18 @@ _RFC_1123_START = re.compile(rb"[A-Z][a-z]{2}, ")
 
 def parse_http_date(text: bytes) -> datetime | None:
     """
-    Read a date of RFC 1123; None where it is anything else.
+    Parse a date in the format of RFC 1123. Return None for any other text.
     """
     return parse_date(text) if _RFC_1123_START.match(text) else None
 
 
 def check_form(fields: Mapping[bytes, bytes], raw_query: bytes, quirks: Quirks) -> None:
     """
-    Refuse what came after such a store.
+    Refuse a request that uses a feature newer than such a store.
 
     Args:
-        fields: Values by name in lower case; repeats are joined with a comma.
+        fields: The values of headers, by name in lower case. Repeated headers are joined with a comma.
+        raw_query: As received, still percent-encoded.
 
     Raises:
         Refusal: NotImplemented for an aws-chunked body, MissingContentLength for chunked transfer coding, AccessDenied
@@ -95,14 +96,14 @@ def check_form(fields: Mapping[bytes, bytes], raw_query: bytes, quirks: Quirks) 
         or b"aws-chunked" in codings
         or b"x-amz-decoded-content-length" in fields
     ):
-        raise Refusal(501, "NotImplemented", "aws-chunked is not known here", stage=Stage.BINDING)
+        raise Refusal(501, "NotImplemented", "aws-chunked is not supported", stage=Stage.BINDING)
     if b"transfer-encoding" in fields:
         raise Refusal(411, "MissingContentLength", stage=Stage.BINDING)
     if quirks.refuses_iso_dates and _ISO_DATE.fullmatch(fields.get(b"x-amz-date", b"")):
-        raise _denied("the date cannot be read")
+        raise _denied("the date cannot be parsed")
     names = {unquote_to_bytes(item.partition(b"=")[0]) for item in raw_query.split(b"&")}
     if names & {b"X-Amz-Algorithm", b"X-Amz-Signature", b"Signature"} and not quirks.knows_nobody:
-        raise _denied("signatures in the query are not known here")
+        raise _denied("signatures in the query are not supported")
 
 
 def check_signature(
@@ -114,17 +115,17 @@ def check_signature(
     quirks: Quirks,
 ) -> bool:
     """
-    Return whether one of the keys signed a request; False for one of nobody, where the store serves that.
+    Return True if one of the keys signed a request. Return False for an anonymous request, if the store accepts those.
 
     Args:
-        target: Path and query as received, service path included.
-        fields: Values by name in lower case; repeats are joined with a comma.
-        keys: Secrets by access key id.
+        target: Path and query as received, including the service path.
+        fields: The values of headers, by name in lower case. Repeated headers are joined with a comma.
+        keys: The secret access keys by access key id.
         now: Aware, UTC.
 
     Raises:
-        Refusal: InvalidArgument for another kind of signature, AccessDenied without one or without a date that can be
-            read, RequestTimeTooSkewed, InvalidAccessKeyId, SignatureDoesNotMatch.
+        Refusal: InvalidArgument for another kind of signature, AccessDenied without a signature or without a valid
+            date, RequestTimeTooSkewed, InvalidAccessKeyId, or SignatureDoesNotMatch.
 
     Source:
         "Signing and Authenticating REST Requests".
@@ -153,7 +154,7 @@ def check_signature(
     if is_v4:
         is_right = hmac.compare_digest(_sign_v4(method, target, fields, components, secret), claimed)
     else:
-        # A date among the x-amz lines leaves the line of Date empty.
+        # If x-amz-date is signed, the Date line is empty.
         date = b"" if b"x-amz-date" in fields else fields.get(b"date", b"")
         if quirks.repeats_amz_date:
             date = fields.get(b"x-amz-date") or date
@@ -165,14 +166,14 @@ def check_signature(
 
 def fold_equal_headers(values: Sequence[bytes]) -> Sequence[bytes]:
     """
-    Return one value for two which are equal, and otherwise all.
+    Return one value if there are two equal ones, and otherwise all values.
     """
     return values[:1] if len(values) == 2 and values[0] == values[1] else values
 
 
 def _check_date(fields: Mapping[bytes, bytes], now: datetime, quirks: Quirks) -> None:
     """
-    Refuse a request whose date cannot be read, or is too far from the store's clock.
+    Refuse a request whose date cannot be parsed, or is too far from the clock of the store.
     """
     raw_date = fields.get(b"x-amz-date") or fields.get(b"date", b"")
     sent_at = parse_http_date(raw_date) if quirks.refuses_iso_dates else parse_date(raw_date)
@@ -201,7 +202,7 @@ def _check_query_signature(
     parameters: Mapping[str, str],
 ) -> None:
     """
-    Refuse a request which is not signed in its query.
+    Refuse a request whose query does not sign it.
 
     Source:
         "Signing and Authenticating REST Requests", Query String Request Authentication Alternative.
@@ -261,10 +262,10 @@ def _signed_parameters(raw_query: bytes, signed_names: frozenset[bytes]) -> byte
 
 def _walrus_parameters(raw_query: bytes, signed_names: frozenset[bytes], quirks: Quirks) -> bytes:
     """
-    Return the parameters sorted as they were sent, their names raw and their values form-decoded.
+    Return the signed parameters, sorted as they were sent. Names are raw, and values are form-decoded.
 
     Raises:
-        Fault: A value is badly escaped.
+        Fault: A value has a malformed escape.
     """
     signed = []
     for item in sorted(raw_query.split(b"&")):
@@ -282,7 +283,7 @@ def _walrus_parameters(raw_query: bytes, signed_names: frozenset[bytes], quirks:
 
 def _widen(text: bytes) -> bytes:
     """
-    Return bytes as a decoder makes them that takes a signed byte for a character.
+    Return a text as it becomes in a decoder that converts each signed byte to a character. The result is UTF-8.
     """
     if text.isascii():
         return text
@@ -296,7 +297,7 @@ def _v4_components(value: bytes) -> dict[bytes, bytes]:
     items = [item.strip().partition(b"=") for item in value.split(b",")]
     components = {name: text for name, _, text in items}
     if not {b"Credential", b"SignedHeaders", b"Signature"} <= components.keys():
-        raise _denied("the header of the signature cannot be read")
+        raise _denied("the Authorization header cannot be parsed")
     return components
 
 
@@ -304,7 +305,7 @@ def _sign_v4(
     method: bytes, target: bytes, fields: Mapping[bytes, bytes], components: Mapping[bytes, bytes], secret: str
 ) -> bytes:
     """
-    Return the signature in hex; the body is believed.
+    Return the signature in hex. The claimed hash of the body is not verified.
 
     Source:
         "Signature Calculations for the Authorization Header".

@@ -1,5 +1,6 @@
 """
-A small store which speaks as Walrus of Eucalyptus 3.4 did, or another of its time: no aws-chunked, and quirks by name.
+A small store that behaves as Walrus of Eucalyptus 3.4, or as another storage system of its time. It does not support
+aws-chunked, and each of its quirks has a name.
 """
 
 from __future__ import annotations
@@ -39,22 +40,22 @@ from s3proxy.testing.legacy_signature import check_form, check_signature, fold_e
 
 FULL_READ_SIZE = 65536
 """
-Bytes of one read from a socket: Twisted's own.
+The maximum number of bytes of one read from a socket: the default of Twisted.
 """
 
 BUFFER_SIZE = 102_400
 """
-Bytes of a body which the object storage gateway buffers.
+The number of bytes of a body that the object storage gateway buffers.
 """
 
 MAX_LINE_SIZE = 4096
 """
-Bytes of a request line which Walrus reads.
+The maximum size of a request line in bytes, for Walrus.
 """
 
 MAX_HEADERS_SIZE = 8192
 """
-Bytes of all headers of a request which Walrus reads, with their line ends.
+The maximum size of all headers of a request in bytes, including line ends, for Walrus.
 """
 
 _HASH = re.compile(rb"[0-9a-f]{64}")
@@ -67,29 +68,32 @@ _DENIALS = frozenset({"InvalidAccessKeyId", "InvalidArgument", "RequestTimeTooSk
 
 STEPS_PER_SECOND = 10
 """
-Reads of a store which has a pace: few enough for a timer each, and none is long.
+Reads per second of a store with a limited rate. Each read needs a timer, so there are few; each pause is still short.
 """
 
 
 class LegacyStore:
     """
-    The store.
+    An older storage system, for tests. `make_factory` returns the factory to listen with.
 
     Args:
-        directory: Where objects are kept.
-        keys: Secrets by access key id.
-        wall_clock: Aware, UTC.
-        reactor: For the pace.
-        quirks: What it does otherwise than S3.
-        bytes_per_second: How fast each connection's bodies are read; None for no limit. May be changed at any time.
+        directory: The directory for buckets and objects.
+        keys: The secret access keys by access key id.
+        wall_clock: Returns the current time, aware and in UTC.
+        reactor: Sets the timers for a limited rate.
+        quirks: How the store differs from S3.
+        bytes_per_second: The rate at which the bodies of one connection are read; None for no limit. May be changed at
+            any time.
 
     Attributes:
-        commits_short_bodies: Whether a body which was cut is stored as a whole one: false, as it was with Walrus.
-        aborted_count: Bodies which ended before they were complete; nothing of them is kept.
-        refused_count: Requests which were answered with an error.
-        unanswered_count: Requests which never get a response.
-        received_size: Bytes of bodies so far.
-        channels: Connections which are open.
+        commits_short_bodies: Whether a body that was cut short is stored as if it were complete. False by default, as
+            with Walrus.
+        aborted_count: The number of bodies that ended before they were complete. Nothing of them is kept, unless
+            `commits_short_bodies` is set.
+        refused_count: The number of requests that got an error.
+        unanswered_count: The number of requests that never get a response.
+        received_size: The number of bytes of bodies so far.
+        channels: The open connections.
     """
 
     def __init__(
@@ -119,14 +123,14 @@ class LegacyStore:
     @property
     def stored_count(self) -> int:
         """
-        Objects and parts which were stored.
+        The number of objects and parts that were stored.
         """
         return self._operations.stored_count
 
     @property
     def read_size(self) -> int:
         """
-        Bytes of one read from a socket, at the present pace.
+        The maximum number of bytes of one read from a socket, at the current rate.
         """
         if self.bytes_per_second is None:
             return FULL_READ_SIZE
@@ -140,7 +144,7 @@ class LegacyStore:
 
     def object_bytes(self, bucket: str, key: str) -> bytes | None:
         """
-        Return an object's bytes, or None.
+        Return the bytes of an object, or None if it does not exist.
         """
         folder = self.objects.bucket(bucket)
         stored = folder.find(key)
@@ -148,23 +152,23 @@ class LegacyStore:
 
     def has_object(self, bucket: str, key: str) -> bool:
         """
-        Say whether there is such an object.
+        Return True if an object exists.
         """
         return self.objects.bucket(bucket).find(key) is not None
 
     def perform(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes], body: IncomingBody | None) -> Reply:
         """
-        Judge a request, and do what it asks for.
+        Verify the signature of a request, and carry the request out.
 
         Args:
-            target: Path and query as received.
-            fields: Values by name in lower case; repeats are joined with a comma.
-            body: All of it; None where its length is 0.
+            target: Path and query as received, still percent-encoded.
+            fields: The values of headers, by name in lower case. Repeated headers are joined with a comma.
+            body: The complete body; None if its length is 0.
 
         Raises:
-            Refusal: It was not signed, or not as the store wants it, or cannot be done.
-            Fault: It cannot be done for a reason of the store's own.
-            NoReply: It is never answered.
+            Refusal: The request has no signature that the store accepts, or cannot be carried out.
+            Fault: The request cannot be carried out, and S3 has no error for the reason.
+            NoReply: The request never gets a response.
         """
         quirks = self.quirks
         raw_path, _, raw_query = target.partition(b"?")
@@ -200,7 +204,7 @@ class _StoreFactory(HTTPFactory):
 
     def log(self, request: object) -> None:
         """
-        Keep no log: whoever listens has one.
+        Write no access log: the process that runs the store has its own log.
         """
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -243,7 +247,7 @@ class _StoreChannel(HTTPChannel):
         transport.loseConnection()
 
     def headerReceived(self, line: bytes) -> bool:
-        # Twisted forgets how they were spelled.
+        # Twisted does not keep the spelling of the names.
         self.names.add(line.partition(b":")[0])
         return bool(super().headerReceived(line))
 
@@ -256,7 +260,7 @@ class _StoreChannel(HTTPChannel):
         try:
             super().dataReceived(data)
         except ValueError:
-            # Python reads no Content-Length of 5,000 digits, and Twisted does not ask first.
+            # Python refuses to parse a Content-Length of 5,000 digits, and Twisted does not check the length first.
             transport: Any = self.transport
             transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             transport.loseConnection()
@@ -267,7 +271,7 @@ class _StoreChannel(HTTPChannel):
 
     def bound_reads(self) -> None:
         """
-        Read no more at once than the pace allows for one step.
+        Limit the size of a read to `LegacyStore.read_size`.
         """
         transport: Any = self.transport
         if hasattr(transport, "bufferSize"):
@@ -287,16 +291,16 @@ class _StoreRequest(Request):
         self._pause: IDelayedCall | None = None
         self._names: set[bytes] = set()
 
-    # The body goes to a file as it comes
+    # The body goes to a file as it arrives
 
     def gotLength(self, length: int | None) -> None:
         channel: Any = self.channel
         self._names, channel.names = channel.names, set()
-        # Twisted's own file would hold the body a second time.
+        # Twisted would write the body to a file of its own, so it would be on disk twice.
         self.content = BytesIO()
         self._is_receiving = length != 0
         if length:
-            # Without a length it is refused, and nothing of it is kept.
+            # A body without a length is refused, so nothing of it is kept.
             self._write(b"")
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -314,7 +318,7 @@ class _StoreRequest(Request):
             if self._body is not None and self._store.quirks.swallows_disk_errors:
                 self._body.is_cut = True
                 return
-            # A full disk is told once the client reads: after the body.
+            # The client gets the error of a full disk after its body, when it reads the response.
             self._body_error = error
             self._discard()
 
@@ -325,7 +329,7 @@ class _StoreRequest(Request):
             return
         seconds = size / self._store.bytes_per_second
         if self._pause is not None:
-            # Data which had been read before the transport was paused.
+            # This data was read before the transport was paused.
             self._pause.delay(seconds)
             return
         channel.transport.pauseProducing()
@@ -356,7 +360,7 @@ class _StoreRequest(Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self.method, self.uri, self.clientproto = command, path, version
         self._is_receiving = False
-        # The last bytes have their time, too; the channel reads on once the request is done.
+        # The rate applies to the last bytes, too. The channel continues to read once the request has its response.
         if self._pause is None:
             self._serve()
 
@@ -365,7 +369,7 @@ class _StoreRequest(Request):
         if body is not None:
             body.discard()
 
-    # The answer
+    # The response
 
     def _serve(self) -> None:
         quirks = self._store.quirks
@@ -378,7 +382,7 @@ class _StoreRequest(Request):
             self._store.unanswered_count += 1
             return
         finally:
-            # What was stored is no longer where it came in.
+            # The file of a body that was stored has moved already.
             self._discard()
         channel: Any = self.channel
         if quirks.closes_after_reads and self.method == b"GET":
@@ -415,7 +419,7 @@ class _StoreRequest(Request):
         if (reply.status in {204, 304} and not is_documented) or reply.lacks_length:
             size = None
         channel: Any = self.channel
-        # Twisted's own head has a length or chunks, and no document after HEAD and 304.
+        # The head that Twisted writes always has a length or chunks, and Twisted sends no document after HEAD and 304.
         self.startedWriting = 1
         closes = not channel.persistent and not reply.closes_silently
         request_id = secrets.token_hex(8).upper().encode()
@@ -431,7 +435,7 @@ class _StoreRequest(Request):
 
         def sent(result: object) -> None:
             file.close()
-            # A failure says that the client has left.
+            # A failure means that the client has left.
             if not isinstance(result, Failure):
                 if window.size_left:
                     # The content is shorter than its description: the client must not wait for the rest.
@@ -443,10 +447,10 @@ class _StoreRequest(Request):
 
 class _Window:
     """
-    Part of a file, from where it stands.
+    A part of a file, beginning at the current position.
 
     Attributes:
-        size_left: Bytes still to be read.
+        size_left: The number of bytes that are not read yet.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -464,7 +468,7 @@ def head_bytes(reply: Reply, size: int | None, *, closes: bool, request_id: byte
     Return the head of a response.
 
     Args:
-        size: The length to declare; None for no such header.
+        size: The value of Content-Length; None for no such header.
         closes: Whether a header says that the connection ends.
     """
     reason = RESPONSES.get(reply.status, b"Unknown Status")

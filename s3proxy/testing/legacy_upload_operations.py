@@ -1,9 +1,9 @@
 """
-The operations of multipart uploads, as a `LegacyStore` does them.
+The operations of multipart uploads, as a `LegacyStore` carries them out.
 
-An upload is a folder of its own. Each part is an object there, under its number. Under no number there is one more
-object: it is empty, and has the key, the id and the headers of the upload. CompleteMultipartUpload joins the parts that
-its document names to one object of the bucket, and removes the folder. The lists of parts and of uploads are read from
+Each upload has a folder. Each part is an object in it, and its number is the key. One more object has an empty key and
+no content: it keeps the key, the id and the headers of the upload. CompleteMultipartUpload joins the parts that its
+document names to one object of the bucket, and removes the folder. The lists of parts and of uploads are read from
 these folders each time.
 """
 
@@ -46,8 +46,8 @@ class UploadOperations:
     The operations of multipart uploads.
 
     Attributes:
-        bucket_operations: Those of a bucket, by the method and the sub-resources of a request.
-        object_operations: Those of an object, by the same.
+        bucket_operations: The operations of a bucket, by the method and the sub-resources of a request.
+        object_operations: The operations of an object, by the method and the sub-resources of a request.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class UploadOperations:
 
     def _upload_part(self, call: Call, bucket: Folder) -> Reply:
         if b"x-amz-copy-source" in call.fields:
-            # Else the part would be the request's own, empty body.
+            # Otherwise the part would be the empty body of the request.
             raise Refusal(501, "NotImplemented")
         number = parse_number(call.query["partNumber"], "partNumber")
         if not 1 <= number <= MAX_PART_NUMBER:
@@ -100,7 +100,7 @@ class UploadOperations:
         for item in parse_document(call.body, self._quirks).iter("Part"):
             for child in item:
                 if child.tag not in {"PartNumber", "ETag"}:
-                    raise Refusal(400, "MalformedXML", f"{child.tag} is not known here")
+                    raise Refusal(400, "MalformedXML", f"{child.tag} is not supported")
             number = parse_number((item.findtext("PartNumber") or "").strip(), "PartNumber")
             part = upload.find(str(number))
             etag = (item.findtext("ETag") or "").strip().strip('"')

@@ -1,5 +1,6 @@
 """
-Versions of objects: the latest is in the bucket itself; the former ones and delete markers are beside it, by their ids.
+The versions of objects. The latest version is in the bucket itself. Former versions and delete markers are in folders
+below it, by their ids.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Versions:
 
     def status(self, bucket: Folder) -> str:
         """
-        Return ``Enabled``, ``Suspended``, or an empty text if there never were versions.
+        Return ``Enabled``, ``Suspended``, or an empty text if the bucket never had versions.
         """
         return str(self._objects.settings(bucket).get("versioning", ""))
 
@@ -35,7 +36,7 @@ class Versions:
         self, bucket: Folder, key: str, body: IncomingBody, modified: float, headers: dict[str, str], **more: Any
     ) -> StoredObject:
         """
-        Put a body as the latest version.
+        Store a body as the latest version of a key.
         """
         if self.status(bucket):
             more |= self._make_room(bucket, key)
@@ -45,7 +46,7 @@ class Versions:
         self, bucket: Folder, key: str, body: IncomingBody, modified: float, headers: dict[str, str], **more: Any
     ) -> StoredObject:
         """
-        Put what was copied as a version, beside the one that is the latest if the store does so.
+        Store a copied body as a version. With the quirk `copies_beside_latest`, the former one stays the latest, too.
         """
         if not (self._quirks.copies_beside_latest and self.status(bucket)):
             return self.put(bucket, key, body, modified, headers, **more)
@@ -61,7 +62,10 @@ class Versions:
 
     def delete(self, bucket: Folder, key: str, modified: float) -> None:
         """
-        Delete an object; in a bucket with versions, put a delete marker over it.
+        Delete an object. In a bucket with versions, add a delete marker.
+
+        Raises:
+            Fault: Versioning is suspended, and two versions are the latest.
         """
         status = self.status(bucket)
         if not status:
@@ -85,7 +89,7 @@ class Versions:
 
     def find(self, bucket: Folder, key: str, version: str) -> tuple[Folder, StoredObject] | None:
         """
-        Return a version and where it is, or None.
+        Return a version and its folder, or None.
         """
         latest = bucket.find(key)
         if latest is not None and latest.version == version:
@@ -96,10 +100,10 @@ class Versions:
 
     def delete_version(self, bucket: Folder, key: str, version: str) -> None:
         """
-        Delete one version; the newest which is left becomes the latest, unless the store forgets that.
+        Delete one version. The newest version that is left becomes the latest, except with the quirk `forgets_latest`.
 
         Raises:
-            Refusal: NoSuchKey.
+            Refusal: NoSuchKey: there is no such version, and the store refuses that.
         """
         found = self.find(bucket, key, version)
         if found is None:
@@ -131,7 +135,7 @@ class Versions:
 
     def keys(self, bucket: Folder) -> list[str]:
         """
-        Return the keys which have any version, sorted by their bytes.
+        Return the keys that have any version, sorted by their bytes.
         """
         found = {stored.key for stored in bucket.objects()}
         for history in self._objects.histories(bucket):
@@ -140,7 +144,7 @@ class Versions:
 
     def listed(self, bucket: Folder) -> list[StoredObject]:
         """
-        Return the objects of a list: each that is the latest, sorted by the bytes of their keys.
+        Return the objects of a list: all latest versions, sorted by the bytes of their keys.
         """
         found = bucket.objects()
         if self._quirks.copies_beside_latest:

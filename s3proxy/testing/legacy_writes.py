@@ -1,12 +1,12 @@
 """
-How an object gets into the store: from the body of a request, or from the content of other objects.
+Store an object: the body of a request, or the content of other objects.
 
 PutObject and UploadPart store a body. CopyObject and CompleteMultipartUpload join objects that are in the store. All of
 them write through `ObjectWriter`, which also chooses the headers that the object keeps.
 
-One version of Walrus sends the parts of an object that was uploaded in parts, whatever is written over it. There the
-new object has its description from the request and its content from the former object: `ObjectWriter` puts the former
-content back after the write.
+In one version of Walrus, an object that was uploaded in parts keeps their content when it is overwritten. The new
+object then has the description of the request and the content of the former object: `ObjectWriter` restores that
+content after the write.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from s3proxy.testing.legacy_versions import Versions
 
 MAX_COLUMN_SIZE = 255
 """
-Characters of a column of Walrus's database.
+The maximum number of characters in a column of the database of Walrus.
 """
 
 _KEPT = (
@@ -41,7 +41,7 @@ class ObjectWriter:
     Writes objects and parts.
 
     Attributes:
-        stored_count: Objects and parts that were stored.
+        stored_count: The number of objects and parts that were stored.
     """
 
     def __init__(
@@ -94,13 +94,13 @@ class ObjectWriter:
         is_upload: bool = False,
     ) -> StoredObject:
         """
-        Join the content of objects, and return the object that it becomes.
+        Join the content of objects to one object, and return it.
 
         Args:
-            source: Where the pieces are.
-            etag: None for the MD5 of the content.
+            source: The folder of the pieces.
+            etag: The entity tag without quotation marks; None for the MD5 of the content.
             modified: Seconds since the epoch; None for now.
-            is_upload: The pieces are the parts of a multipart upload.
+            is_upload: Whether the pieces are the parts of a multipart upload.
         """
         body = self._objects.receive()
         parts = None if is_upload else self._former_parts(bucket, key)
@@ -123,7 +123,7 @@ class ObjectWriter:
 
     def _former_parts(self, folder: Folder, key: str) -> IncomingBody | None:
         """
-        Return the content that the object keeps when it is written over, or None.
+        Return the content that the object keeps when it is overwritten, or None.
         """
         former = folder.find(key)
         if not self._quirks.keeps_former_parts or former is None or not former.is_joined:

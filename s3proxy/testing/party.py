@@ -1,5 +1,5 @@
 """
-A connection which ends, stops and stalls as a test tells it: what a faulty backend and a faulty client share.
+A connection that a test makes end, stop or stall. `FaultyBackend` and `FaultyClient` share it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from twisted.python.failure import Failure
 
 class FaultyParty(Protocol):
     """
-    One end of a connection, plain or TLS.
+    One end of a connection, with or without TLS.
 
     Attributes:
-        lost: Why the connection ended; None while it lasts.
-        has_left: Whether this end was the one which ended it.
-        is_paused: Whether nothing is read.
+        lost: The reason why the connection ended; None while it is open.
+        has_left: Whether this end closed the connection.
+        is_paused: Whether reading is paused.
     """
 
     transport: Any
@@ -39,13 +39,17 @@ class FaultyParty(Protocol):
 
     def send(self, data: bytes) -> None:
         """
-        Send bytes, whatever they mean.
+        Send bytes as they are.
         """
         self.transport.write(data)
 
     def send_slowly(self, data: bytes, rate: float, clock: IReactorTime, size: int = 65536) -> None:
         """
-        Send bytes in pieces, so many bytes a second.
+        Send bytes in pieces, at a limited rate.
+
+        Args:
+            rate: Bytes per second.
+            size: Bytes of a piece.
         """
         self.send(data[:size])
         if len(data) > size:
@@ -53,14 +57,18 @@ class FaultyParty(Protocol):
 
     def rest_after(self, size: int, rate: float, clock: IReactorTime) -> None:
         """
-        Read no more for as long as so many bytes may take.
+        Pause reading for as long as a number of bytes takes at a rate.
+
+        Args:
+            size: The number of bytes that were read.
+            rate: Bytes per second.
         """
         self.pause()
         self.after(size / rate, clock, self.resume)
 
     def after(self, seconds: float, clock: IReactorTime, act: Callable[..., None], *arguments: object) -> None:
         """
-        Do something after a while, unless the connection is lost by then. One thing at a time.
+        Call a function after some seconds, unless the connection is lost by then. It replaces a call that is pending.
         """
 
         def do() -> None:
@@ -74,41 +82,41 @@ class FaultyParty(Protocol):
     @property
     def is_busy(self) -> bool:
         """
-        Whether something is still to be done `after` a while.
+        Whether a call by `after` is pending.
         """
         return self._delayed is not None
 
     def pause(self) -> None:
         """
-        Read no more.
+        Stop reading.
         """
         self.is_paused = True
         self.transport.pauseProducing()
 
     def resume(self) -> None:
         """
-        Read on.
+        Continue to read.
         """
         self.is_paused = False
         self.transport.resumeProducing()
 
     def reset(self) -> None:
         """
-        End with RST; what was not sent yet is dropped.
+        Close the connection with RST. Bytes that were not sent yet are dropped.
         """
         self.has_left = True
         self.transport.abortConnection()
 
     def end(self) -> None:
         """
-        End when all is sent: with FIN, under TLS with close_notify before it. Nothing is read any more.
+        Close the connection when all bytes are sent: with FIN, under TLS after close_notify. Nothing more is read.
         """
         self.has_left = True
         self.transport.loseConnection()
 
     def half_close(self) -> None:
         """
-        Send FIN, and read on. TLS has no such thing: there it is `end`.
+        Send FIN, and continue to read. TLS has no half-close: under TLS this is the same as `end`.
         """
         if isinstance(self.transport, TLSMemoryBIOProtocol):
             self.end()
@@ -117,7 +125,7 @@ class FaultyParty(Protocol):
 
     def end_without_notice(self) -> None:
         """
-        Send FIN below TLS without close_notify, as somebody would who cuts the connection to make it look complete.
+        Send FIN below TLS without close_notify, as an attacker does who cuts a connection so that it looks complete.
         """
         if isinstance(self.transport, TLSMemoryBIOProtocol):
             self.has_left = True
