@@ -36,20 +36,21 @@ class AccessRecord:
     The fields of one request in the access log.
 
     Attributes:
-        received_at: When its head was complete.
+        received_at: When the head of the request was complete, in UTC.
         client_host: The client's address.
-        request_id: Ours.
-        head: None where the bytes were no request.
-        address: None where it could not be parsed.
-        operation: What it asks for; None where it was refused before that was known, or S3 has no such operation.
-        access_key_id: Authenticated; None for a request which was refused before that, or anonymous.
-        status: Of the response; 0 where the client left before one.
-        error_code: Of a response which refuses; a backend may have written it.
-        sent_size: Bytes of the response's body which were given to the client's socket.
-        received_size: Bytes of the request's body, transfer coding aside.
-        object_size: Bytes of the object, decoded; None where there is none, or it is not known.
+        request_id: The id that s3proxy gave the request.
+        head: The head of the request; None if the bytes were not a request.
+        address: The bucket and key of the request; None if they could not be parsed.
+        operation: The operation of the request; None if the request was refused before that was known, or S3 has no
+            such operation.
+        access_key_id: The authenticated key; None if the request was anonymous, or refused before authentication.
+        status: The status of the response; 0 if the client left before one.
+        error_code: The error code of the response; None if there is no error. A backend may have written it.
+        sent_size: Bytes of the response's body that were passed to the client's socket.
+        received_size: Bytes of the request's body, without transfer coding.
+        object_size: Bytes of the object, decoded; None if there is no object, or its size is not known.
         total_seconds: From the end of the head to the end of the response.
-        turn_around_seconds: From the end of the request to the backend's first byte; None where there was none.
+        turn_around_seconds: From the end of the request to the backend's first byte; None if no byte arrived.
         signature_version: ``SigV4`` or ``SigV2``.
         authentication_type: ``AuthHeader`` or ``QueryString``.
         cipher_suite: The cipher suite of the client's TLS connection.
@@ -85,7 +86,7 @@ def format_line(record: AccessRecord) -> bytes:
     """
     Return a record as one line, including the line end.
 
-    Characters that could be mistaken for the line's own syntax are percent-encoded in all text, and credentials are
+    In all text, characters that could be mistaken for the syntax of the line are percent-encoded, and credentials are
     masked.
     """
     head = record.head
@@ -206,7 +207,7 @@ class AccessLog:
     @property
     def is_kept(self) -> bool:
         """
-        Whether there is an access log at all.
+        Whether an access log is written.
         """
         return self._path != "none"
 

@@ -77,7 +77,7 @@ class _Channel(HTTPChannel):
 
 class _Request(Request):
     """
-    A request whose body is dropped as it arrives. Twisted's own would write it to a file, from any client.
+    A request whose body is dropped as it arrives. Twisted's own class would let any client write a file.
     """
 
     def gotLength(self, length: int | None) -> None:
@@ -98,9 +98,9 @@ class _Pages(Resource):
 
     def render(self, request: Request) -> bytes:
         """
-        Return a page if Host is a loopback name or address, and the path is spelled exactly as here.
+        Return a page if Host is a loopback name or address, and the path is spelled exactly as in the table of pages.
 
-        A web page that reaches this endpoint by a name of its own (DNS rebinding) gets nothing.
+        A web page that reaches this endpoint by another name (DNS rebinding) gets nothing.
         """
         hosts = request.requestHeaders.getRawHeaders(b"host", [])
         if len(hosts) != 1 or _LOCAL.fullmatch(hosts[0].decode("latin-1")) is None:

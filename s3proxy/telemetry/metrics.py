@@ -83,7 +83,7 @@ def _read(metric: Metric[Owner], found: Found[Owner]) -> MetricFamily:
     numbers: dict[tuple[str, ...], float] = {} if metric.labels else {(): 0.0}
     for own, owner in found:
         reading = metric.read(owner)
-        # A plain number has no label beside those of its object.
+        # A plain number has only the labels of its object.
         for key, value in reading.items() if isinstance(reading, Mapping) else [((), reading)]:
             labels = (*own, key) if isinstance(key, str) else (*own, *key)
             if isinstance(value, Distribution):

@@ -1,5 +1,5 @@
 """
-What is counted of requests that have ended. Each request costs only a few counters at its end.
+The counters of requests that have ended. Each request costs only a few counters at its end.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RequestCounts:
         Count a request that has ended.
 
         Args:
-            method: As received; empty for bytes that were no request.
+            method: As received; empty for bytes that were not a request.
             carrier: Where the verified signature was; None if there was none.
             status: The status of the response; 0 if the client left before one.
             error_code: The error code of the response; a backend may have written it.
