@@ -1,5 +1,5 @@
 """
-Limits on an amount at a time and a rate per second, with queues of those who wait.
+Limits on an amount at a time and a rate per second, with queues of callers that wait.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Slots:
 
     def is_over(self, own: int) -> bool:
         """
-        Whether more is used than the limit, and the caller, who uses `own`, is not the only one.
+        Whether more is used than the limit, and the caller, which uses `own`, is not the only one.
         """
         return bool(self.limit) and self.used > max(self.limit, own)
 
@@ -84,7 +84,7 @@ class Slots:
 
     def give_back(self, amount: int) -> None:
         """
-        Give an amount back, and serve those who wait.
+        Return an amount, and serve the callers that wait.
         """
         self.used -= amount
         if self._waiting or self._growing:

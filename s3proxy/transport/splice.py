@@ -1,5 +1,5 @@
 """
-Bytes from one socket to another which never come to user space: a body of which nobody must see a single one.
+Move the bytes of a body from one socket to another without a copy to user space, if this process need not read them.
 
 Source:
     splice(2), pipe(7).
@@ -94,14 +94,15 @@ PIPES = Pipes()
 
 class Splice:
     """
-    Moves bytes from a transport's socket to a writer's, at the writer's pace. Until it has ended, it is what the
-    reactor calls when the transport can be read.
+    Moves bytes from a transport's socket to a writer's, at the writer's pace. Until it has ended, the reactor calls it
+    when the transport can be read.
 
     Args:
-        source: Plain; whoever pauses it and resumes it calls `push` after resuming.
+        source: A transport without TLS. The code that pauses and resumes it must call `push` after resuming.
         size: Bytes to move.
-        moved: Told how many have left the source.
-        ended: Called when all have left for the writer; the transport reads as before by then.
+        pipe: The read end and the write end of an empty pipe of `PIPES`.
+        moved: Called with the number of bytes that have left the source.
+        ended: Called when all bytes were sent to the writer's socket. By then the transport reads as before.
     """
 
     __slots__ = ("_ended", "_in_pipe", "_left", "_moved", "_pipe", "_source", "_writer")
@@ -173,7 +174,7 @@ def begin_splice(
     source: Any, writer: DirectWriter, size: int, moved: Callable[[int], None], ended: Callable[[], None]
 ) -> Splice | None:
     """
-    Begin to move bytes, as `Splice` does; None where the sockets or the machine do not allow it.
+    Start a `Splice`. Return None if the body is too short, or if the sockets or the machine do not support it.
     """
     if size < MIN_SPLICED_SIZE or not (is_plain(source) and source.getHandle().family in INTERNET):
         return None

@@ -38,11 +38,11 @@ class Engine(Protocol):
 
     def encrypt(self, connection: SSL.Connection, pieces: Sequence[Bytes]) -> tuple[Bytes, Sequence[Bytes]]:
         """
-        Make records of bytes.
+        Encrypt bytes.
 
         Returns:
-            All that a connection has to send, which is overwritten by the next call for any connection; and the bytes
-            of which no records could be made.
+            All records that the connection has to send, and the bytes that could not be encrypted. The next call for
+            any connection may overwrite the records.
         """
 
 
@@ -85,7 +85,7 @@ class Records:
 
     def release(self) -> None:
         """
-        Deliver as Twisted does again. This also removes the reference cycle between the connection and the function
+        Restore the delivery of Twisted. This also removes the reference cycle between the connection and the function
         that it calls.
         """
         vars(self._tls).pop("dataReceived", None)
@@ -108,14 +108,14 @@ class Records:
 
     def encrypt(self, pieces: Sequence[Bytes]) -> Bytes:
         """
-        Return the records of bytes, and of whatever else is to be sent before them.
+        Encrypt bytes. Return their records, after any that must be sent before them.
 
         Args:
             pieces: Bytes, in order.
 
         Returns:
-            To be sent or copied before anything else is encrypted or decrypted. Nothing where Twisted keeps the bytes,
-            until the handshake is done or the other side was read.
+            Records to send or to copy before anything else is encrypted or decrypted. Empty if Twisted keeps the bytes
+            until the handshake is done, or until more was read from the other side.
         """
         tls = self._tls
         if self._is_established:
@@ -123,7 +123,7 @@ class Records:
             if not pieces:
                 return encrypted
             self.below.write(bytes(encrypted))
-        # Not the write of the instance, which waits for more bytes.
+        # The write of the instance would wait for more bytes.
         TLSMemoryBIOProtocol.write(tls, b"".join(pieces))
         return b""
 
@@ -211,10 +211,11 @@ class ScratchEngine:
 
     def _collect(self, bio: Any, filled: int, full: list[bytes]) -> int:
         """
-        Copy the records that OpenSSL has written to the scratch; return how much of the scratch is filled.
+        Copy the records that OpenSSL has written to the scratch buffer. Return the number of bytes that are in it.
 
         Args:
-            full: Gets the content of the scratch each time it is full.
+            filled: The number of bytes that are in the scratch buffer already.
+            full: Gets the content of the scratch buffer each time it is full.
         """
         while (taken := self._lib.BIO_read(bio, self._scratch + filled, _SCRATCH_SIZE - filled)) > 0:
             filled += taken

@@ -1,5 +1,5 @@
 """
-Bytes to a socket at once, in large blocks, and the word to stop when it is full.
+Send bytes to a socket at once, in large blocks, and pause their source when the socket is full.
 
 Twisted's `transport.write` waits one reactor turn and two epoll calls for each block. A direct send costs one system
 call, and pauses the source exactly when the kernel's buffer is full: the tightest possible backpressure. Under TLS a
@@ -27,7 +27,7 @@ from s3proxy.transport.tls import Records
 
 Buffer = bytes | memoryview
 """
-Bytes on their way. A memoryview's bytes must not change until they have left.
+Bytes to send. The bytes of a memoryview must not change until they are sent.
 """
 
 FIRST_READ_SIZE = 64 * KIB
@@ -84,7 +84,7 @@ NO_SOURCE: Source = _NoSource()
 
 class SeesEachByte:
     """
-    Whoever takes bytes and must get each of them: none goes another way.
+    A base class of receivers that must get every byte of a body. No bytes are spliced past them.
     """
 
     @property
@@ -98,7 +98,7 @@ class SeesEachByte:
         """
         Never called, because bytes are not spliced.
         """
-        raise RuntimeError("bytes passed by who must get each of them")
+        raise RuntimeError("bytes were spliced past a receiver that must get every byte")
 
 
 class ReadSize:
@@ -139,7 +139,7 @@ class ReadSize:
     @property
     def flows(self) -> bool:
         """
-        Whether as many blocks as can be told left whole, and any number of bytes may come.
+        Whether the other side has taken enough whole blocks to be fast, and no rate limits the bytes per second.
         """
         return self._whole_blocks > 2 * _WHOLE_BLOCKS_BEFORE_GROWTH and self._most == FULL_READ_SIZE
 
@@ -300,7 +300,7 @@ class DirectWriter:
             if sent:
                 left -= sent
             elif sent == 0:
-                # Nothing is in the transport's buffer, and so it will say when the socket takes bytes again.
+                # The transport's buffer is empty, so the transport calls back when the socket takes bytes again.
                 self._is_ready = False
                 self.waiting_size = left
                 self._transport.startWriting()
@@ -428,7 +428,8 @@ _PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 def is_readable(transport: Any) -> bool:
     """
-    Return whether bytes or an end have come which nobody has read; below TLS nobody can tell what they mean.
+    Return True if a socket has bytes, or an end, that were not read yet. Always False under TLS, where bytes can be
+    records without data.
     """
     if not is_plain(transport):
         return False
@@ -443,7 +444,7 @@ def is_readable(transport: Any) -> bool:
 
 def send_room(plain_socket: socket.socket) -> int:
     """
-    Return how many bytes a socket surely takes at once; 0 where nobody knows.
+    Return how many bytes a socket certainly takes at once; 0 if that is unknown.
 
     Source:
         ``SO_MEMINFO`` of socket(7), and ``linux/sock_diag.h``: a buffer's limit includes the kernel's own structures,
@@ -464,9 +465,9 @@ _MEMINFO = struct.Struct("=8x2I4xI")
 
 def acknowledged_size(transport: Any) -> int | None:
     """
-    Return how many bytes the other side's kernel has taken so far, or None where nobody counts them.
+    Return how many bytes the other side's kernel has taken so far, or None if the socket does not count them.
 
-    A full buffer shows that the other side is slow; only this number shows if it still takes anything.
+    A full buffer shows that the other side is slow. Only this number shows if it still takes anything.
 
     Source:
         ``tcpi_bytes_acked`` of ``struct tcp_info``, tcp(7).
