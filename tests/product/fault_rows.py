@@ -21,7 +21,7 @@ REFUSAL = b"HTTP/1.1 404 Not Found\r\nContent-Length: 32\r\n\r\n<Error><Code>Gon
 KINDS = ("small upload", "streamed upload", "part", "form", "download")
 STREAMED = ("streamed upload", "part", "form")
 WHOLE = ("small upload", "download")
-"Kinds that a backend gets in one piece: what happens after the head happens after all of it."
+"Kinds that a backend gets in one piece: a fault after the head is a fault after the whole request."
 
 CUT = "cut"
 NONE = "none"
@@ -116,11 +116,11 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
         "ends after the head": Row(INTERNAL, stores=WHOLE, misbehave=faults.ends_at_the_head),
         "resets within the body": Row(INTERNAL, STORED_WHOLE, stores=WHOLE, misbehave=faults.resets_after(500_000)),
         "ends within the body": Row(INTERNAL, STORED_WHOLE, stores=WHOLE, misbehave=faults.ends_after(500_000)),
-        "resets when it has all of it": Row(INTERNAL, stores=KINDS, misbehave=faults.resets_when_it_has_all),
+        "resets after the whole request": Row(INTERNAL, stores=KINDS, misbehave=faults.resets_when_it_has_all),
         "reads nothing": Row(UNAVAILABLE, stores=WHOLE, waits=61, misbehave=faults.reads_no_more_after(1)),
         "reads slowly": Row("200", STORED, stores=KINDS, waits=30, misbehave=faults.reads_slowly(131072, clock)),
         "never responds": Row(UNAVAILABLE, stores=KINDS, waits=61, misbehave=faults.never_responds),
-        'takes short bodies for whole ones, with commit = "spool"; the client sends FIN within its body': Row(
+        'stores bodies that were cut short, with commit = "spool"; the client sends FIN within its body': Row(
             INCOMPLETE,
             {"download": "200"},
             by_tls={"others": NONE},
@@ -130,7 +130,7 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
             misdeed=faults.half_closes_after,
             misbehave=faults.commits_short_bodies,
         ),
-        'takes short bodies for whole ones, with commit = "spool"; a byte was changed': Row(
+        'stores bodies that were cut short, with commit = "spool"; the client changes a byte of its body': Row(
             "403 SignatureDoesNotMatch",
             {"small upload": "400 XAmzContentSHA256Mismatch", "form": "204", "download": "200"},
             stores=("form", "download"),
@@ -138,17 +138,17 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
             misdeed=faults.changes_an_byte,
             misbehave=faults.commits_short_bodies,
         ),
-        "refuses": Row("404 Gone", stores=KINDS, misbehave=faults.responds(REFUSAL)),
-        "refuses early": Row("404 Gone", stores=WHOLE, misbehave=faults.responds_early(REFUSAL)),
-        "succeeds early": Row(
+        "responds with an error": Row("404 Gone", stores=KINDS, misbehave=faults.responds(REFUSAL)),
+        "responds with an error early": Row("404 Gone", stores=WHOLE, misbehave=faults.responds_early(REFUSAL)),
+        "responds with success early": Row(
             INTERNAL, {"small upload": "200", "download": "200"}, stores=WHOLE, misbehave=faults.responds_early(OK)
         ),
-        "never says 100 Continue": Row("200", STORED, stores=KINDS, waits=2, expects=True),
-        "says 100 Continue unasked": Row("200", STORED, stores=KINDS, misbehave=faults.asks_for_the_body),
-        "says 100 Continue late": Row(
+        "never sends 100 Continue": Row("200", STORED, stores=KINDS, waits=2, expects=True),
+        "sends 100 Continue without Expect": Row("200", STORED, stores=KINDS, misbehave=faults.asks_for_the_body),
+        "sends 100 Continue late": Row(
             "200", STORED, stores=KINDS, waits=2, expects=True, misbehave=faults.responds(faults.CONTINUE, OK)
         ),
-        "responds, and half-closes": Row("200", STORED, stores=KINDS, misbehave=faults.half_closes(OK)),
+        "responds and half-closes": Row("200", STORED, stores=KINDS, misbehave=faults.half_closes(OK)),
         "ends within its response": Row(CUT, STORED, stores=KINDS, misbehave=faults.ends_within(short)),
         "ends within its response, without close_notify": Row(
             CUT, STORED, stores=KINDS, misbehave=faults.ends_without_notice(short), **on_tls
@@ -174,12 +174,12 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
         "stalls in the handshake": Row(
             UNAVAILABLE, waits=6, speaks_tls=False, misbehave=faults.never_responds, **on_tls
         ),
-        "speaks no TLS": Row(
+        "does not use TLS": Row(
             UNAVAILABLE, speaks_tls=False, misbehave=lambda backend: greet(backend, REFUSAL), **on_tls
         ),
-        "shows a certificate of another name": Row(UNAVAILABLE, certificate="name", **on_tls),
-        "shows a certificate of another issuer": Row(UNAVAILABLE, certificate="issuer", **on_tls),
-        "shows a certificate which has expired": Row(UNAVAILABLE, certificate="date", **on_tls),
+        "has a certificate for another name": Row(UNAVAILABLE, certificate="name", **on_tls),
+        "has a certificate of another issuer": Row(UNAVAILABLE, certificate="issuer", **on_tls),
+        "has an expired certificate": Row(UNAVAILABLE, certificate="date", **on_tls),
     }
 
 
@@ -273,7 +273,7 @@ AMBIGUOUS_HEADS = {
     "a length with a sign": _head(b"Content-Length: +0"),
     "a negative length": _head(b"Content-Length: -5"),
     "a length in hex": _head(b"Content-Length: 0x0"),
-    "a length with a blank": _head(b"Content-Length: 0 0"),
+    "a length with a space": _head(b"Content-Length: 0 0"),
     "a length of 5,000 digits": _head(b"Content-Length: " + b"0" * 5000),
     "an empty length": _head(b"Content-Length:"),
     "a length and chunks": _head(b"Content-Length: 0", _CHUNKED, rest=b"0\r\n\r\n"),
@@ -281,24 +281,24 @@ AMBIGUOUS_HEADS = {
     "a coding before chunks": _head(b"Transfer-Encoding: gzip, chunked", rest=b"0\r\n\r\n"),
     "a coding after chunks": _head(b"Transfer-Encoding: chunked, identity", rest=b"0\r\n\r\n"),
     "an unknown coding": _head(b"Transfer-Encoding: xchunked", rest=b"0\r\n\r\n"),
-    "chunks of HTTP/1.0": _head(_CHUNKED, status=b"HTTP/1.0 200 OK", rest=b"0\r\n\r\n"),
+    "chunks in HTTP/1.0": _head(_CHUNKED, status=b"HTTP/1.0 200 OK", rest=b"0\r\n\r\n"),
     "a line without a colon": _head(b"Content-Length: 0", b"nothing"),
-    "a blank before the colon": _head(b"Content-Length : 0"),
+    "a space before the colon": _head(b"Content-Length : 0"),
     "a folded line": _head(b"X: a", b" b", b"Content-Length: 0"),
-    "a line which begins with a blank": _head(b" X: a", b"Content-Length: 0"),
+    "a line that begins with a space": _head(b" X: a", b"Content-Length: 0"),
     "a bare CR": _head(b"X: a\rContent-Length: 5", b"Content-Length: 0"),
     "a bare LF": _head(b"X: a\nContent-Length: 5", b"Content-Length: 0"),
-    "lines which end with LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+    "lines that end with LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     "a control byte": _head(b"X: a\x00b", b"Content-Length: 0"),
     "a status of two digits": _head(b"Content-Length: 0", status=b"HTTP/1.1 20 OK"),
     "a status of four digits": _head(b"Content-Length: 0", status=b"HTTP/1.1 2000 OK"),
-    "a status which is none": _head(b"Content-Length: 0", status=b"HTTP/1.1 OK"),
+    "a status that is not a number": _head(b"Content-Length: 0", status=b"HTTP/1.1 OK"),
     "a status of 600": _head(b"Content-Length: 0", status=b"HTTP/1.1 600 OK"),
-    "another version": _head(b"Content-Length: 0", status=b"HTTP/2 200 OK"),
+    "another version of HTTP": _head(b"Content-Length: 0", status=b"HTTP/2 200 OK"),
     "another protocol": _head(b"Content-Length: 0", status=b"ICY 200 OK"),
-    "bytes before it": b"x" + OK,
-    "no HTTP": b"garbage\r\n\r\n",
-    "101": _head(b"Upgrade: x", status=b"HTTP/1.1 101 Switching Protocols"),
+    "a byte before the response": b"x" + OK,
+    "bytes that are not HTTP": b"garbage\r\n\r\n",
+    "a status of 101": _head(b"Upgrade: x", status=b"HTTP/1.1 101 Switching Protocols"),
     "17 interim responses": _head(status=b"HTTP/1.1 103 Early Hints") * 17 + OK,
     "a head of 70 KiB": _head(b"X: " + b"a" * 70 * 1024, b"Content-Length: 0"),
 }
@@ -309,17 +309,17 @@ AMBIGUOUS_BODIES = {
     "a chunk size with 0x": _head(_CHUNKED, rest=b"0x0\r\n\r\n"),
     "a negative chunk size": _head(_CHUNKED, rest=b"-1\r\n\r\n"),
     "a chunk size of 20 digits": _head(_CHUNKED, rest=b"1" + b"0" * 20 + b"\r\n\r\n"),
-    "a chunk which is too long": _head(_CHUNKED, rest=b"5\r\nhello!\r\n0\r\n\r\n"),
-    "a chunk line which ends with LF": _head(_CHUNKED, rest=b"0\n\n"),
+    "a chunk that is longer than its size": _head(_CHUNKED, rest=b"5\r\nhello!\r\n0\r\n\r\n"),
+    "a chunk line that ends with LF": _head(_CHUNKED, rest=b"0\n\n"),
     "a trailer without a colon": _head(_CHUNKED, rest=b"0\r\nnothing\r\n\r\n"),
 }
 "Bodies whose end is ambiguous."
 
 EXCESS = {
-    "a byte beyond its length": (OK, b"x"),
-    "a whole response beyond its length": (OK, b""),
-    "a body of 204": (_head(status=b"HTTP/1.1 204 No Content"), b"hello"),
-    "a body of 304": (_head(status=b"HTTP/1.1 304 Not Modified"), b"hello"),
+    "a byte beyond the length": (OK, b"x"),
+    "a whole response beyond the length": (OK, b""),
+    "a body in a 204 response": (_head(status=b"HTTP/1.1 204 No Content"), b"hello"),
+    "a body in a 304 response": (_head(status=b"HTTP/1.1 304 Not Modified"), b"hello"),
     "bytes after the last chunk": (_head(_CHUNKED, rest=b"0\r\n\r\n"), b"x"),
 }
-"Answers, and bytes which come after their end."
+"Responses, and bytes that arrive after their end."
