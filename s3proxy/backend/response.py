@@ -139,7 +139,7 @@ class BackendResponse:
         Give the body to a receiver, from its first byte on. Bytes that have already arrived are delivered at once.
         """
         if self.is_claimed:
-            raise RuntimeError("this body was asked for before")
+            raise RuntimeError("the body already has, or had, a receiver")
         self.is_claimed = True
         early, self._early = self._early, []
         if early:

@@ -15,9 +15,9 @@ from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.request import BackendError
 
 _WORDS: dict[type[BaseException], str] = {
-    errors.ConnectionRefusedError: "nobody listens there: connection refused",
+    errors.ConnectionRefusedError: "connection refused: no process listens there",
     errors.DNSLookupError: "its host name is not known",
-    errors.NoRouteError: "no route leads there",
+    errors.NoRouteError: "there is no route to it",
     errors.TCPTimedOutError: "it does not respond: timed out",
     errors.TimeoutError: "not in time",
     TimeoutError: "not in time",

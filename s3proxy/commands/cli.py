@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Run the command and return its exit status.
     """
     parser = argparse.ArgumentParser(
-        prog="s3proxy", description="A reverse proxy that lets current S3 clients use older S3 storage."
+        prog="s3proxy",
+        description="A reverse proxy that lets current S3 clients use older S3-compatible storage systems.",
     )
     parser.add_argument("--version", action="version", version=f"s3proxy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--once", action="store_true", help="exit after the demonstration")
     demo.add_argument("--port", type=_port, default=0, help="the port for http; https uses the next one")
     add_presign(commands.add_parser("presign", help="print a presigned URL"))
-    add_doctor(commands.add_parser("doctor", help="probe a storage backend and suggest a profile"))
+    add_doctor(commands.add_parser("doctor", help="probe a storage system and suggest a profile"))
     options = parser.parse_args(arguments)
     if options.command == "check":
         return _check(options.file)

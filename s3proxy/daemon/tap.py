@@ -48,7 +48,8 @@ class Options(UsageOptions):
 
     synopsis = "[options]"
     longdesc = (
-        "A reverse proxy that lets current S3 clients use older S3 storage. Use either --config or the other options."
+        "A reverse proxy that lets current S3 clients use older S3-compatible storage systems. Use either --config or "
+        "the other options."
     )
 
     optParameters = [

@@ -21,7 +21,7 @@ from s3proxy.s3.errors import AccessDenied, InternalError, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead
 from s3proxy.sigv4.signing_key import SigningKeys
 
-_OTHER_STORAGE = "The source of this copy is on another storage than its target."
+_OTHER_STORAGE = "The source of this copy is on another backend than its target."
 
 
 class Routing:

@@ -59,4 +59,4 @@ def _check_bucket(profile: Profile, bucket: bytes) -> None:
 
 def _check_key(profile: Profile, key: bytes) -> None:
     if profile.refused_keys is not None and profile.refused_keys.search(key) is not None:
-        raise InvalidArgument("The storage cannot hold this key as it is.", "Key", key)
+        raise InvalidArgument("The storage system cannot store this key unchanged.", "Key", key)

@@ -90,7 +90,7 @@ def check_restrictions(
                 if not value.isascii():
                     # The storage system decodes these bytes to other characters, and then refuses the signature of
                     # s3proxy.
-                    raise InvalidArgument("The storage takes ASCII alone in this header.", name.decode(), value)
+                    raise InvalidArgument("The storage system accepts only ASCII in this header.", name.decode(), value)
     if head.raw_query and classification.passed_names:
         if keeps_multipart and operation.is_part_of_upload:
             # s3proxy lists these uploads itself, and does not use prefixes as patterns.
@@ -261,7 +261,7 @@ def _check_query(
         if name == b"continuation-token":
             _check_token(value, unwritten)
         if unwritten is not None and name in _REPEATED and unwritten.search(value) is not None:
-            raise InvalidArgument("The storage cannot write such a name into a list", name.decode(), value)
+            raise InvalidArgument("The storage system cannot return this name in a list", name.decode(), value)
 
 
 def _check_token(token: bytes, unwritten: re.Pattern[bytes] | None) -> None:

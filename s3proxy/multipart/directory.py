@@ -128,7 +128,7 @@ def _check(directory: Path) -> None:
         # The owner of the link may change its target at any time.
         raise CannotKeepUploads(f"{directory}: is a symbolic link of another user")
     if not stat.S_ISDIR(found.st_mode):
-        raise CannotKeepUploads(f"{directory}: is no directory")
+        raise CannotKeepUploads(f"{directory}: is not a directory")
     if found.st_uid != os.geteuid():
         raise CannotKeepUploads(f"{directory}: must belong to the user that the daemon runs as")
     mode = stat.S_IMODE(found.st_mode)

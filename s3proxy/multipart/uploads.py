@@ -108,7 +108,7 @@ class MultipartUploads:
 
     def _failed(self, failure: Failure) -> None:
         if not isinstance(failure.value, S3Error):
-            self._log.failure("multipart uploads: what nobody waited for has failed", failure)
+            self._log.failure("multipart uploads: a background task failed", failure)
 
     # The timer
 

@@ -198,7 +198,7 @@ def upload_request(head: RequestHead, address: Address, form: Form) -> tuple[Req
             header = name
         if header is not None and value:
             if _CONTROL.search(value) is not None:
-                raise InvalidArgument("A field's value may hold no control characters", name.decode(), value)
+                raise InvalidArgument("The value of a field cannot contain control characters", name.decode(), value)
             headers.append((header, value.strip(b" \t")))
     if not fields.get(b"content-type"):
         headers.append((b"Content-Type", DEFAULT_CONTENT_TYPE))

@@ -218,7 +218,7 @@ def check_hyphenated(passed: HeaderList) -> None:
         lower = name.lower()
         other = seen.setdefault(lower.replace(b"_", b"-"), lower)
         if other != lower:
-            raise InvalidArgument(f"The storage takes this header for {other.decode()}", lower.decode(), value)
+            raise InvalidArgument(f"The storage system reads this header as {other.decode()}", lower.decode(), value)
 
 
 def asking_for(passed: HeaderList, header: bytes) -> HeaderList:

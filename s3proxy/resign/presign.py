@@ -61,7 +61,7 @@ def presign(
     url = quote(url, safe=_SAFE)
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.fragment:
-        raise CannotPresign(f"{url} is no URL of an object")
+        raise CannotPresign(f"{url} is not the URL of an object")
     if expires <= 0 or (signature != "v2" and expires > MAX_PRESIGNED_SECONDS):
         raise CannotPresign(f"a URL lives for 1 to {MAX_PRESIGNED_SECONDS} seconds")
     path, query, host = (parts.path or "/").encode(), parts.query.encode(), parts.netloc.encode()

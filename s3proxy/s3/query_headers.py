@@ -70,7 +70,7 @@ def query_headers(items: Iterable[tuple[bytes, bytes]]) -> HeaderList:
         if not is_unambiguous_name(name):
             raise InvalidArgument("The name of a query parameter is not a valid header name")
         if not is_field_value(value):
-            raise InvalidArgument("A header's value may hold no control characters")
+            raise InvalidArgument("The value of a header cannot contain control characters")
         headers.append((name.lower(), value.strip(b" \t")))
     return headers
 

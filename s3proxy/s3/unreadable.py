@@ -51,7 +51,7 @@ def _of_request_line(request_line: bytes) -> str:
     if version not in {b"HTTP/1.1", b"HTTP/1.0"}:
         return "its version is neither HTTP/1.1 nor HTTP/1.0"
     if not _is_readable(method + b" / HTTP/1.1", b"Host: a"):
-        return "its method is no token of at most 32 characters"
+        return "its method is not a token of at most 32 characters"
     if target.startswith(b"/") and not _is_readable(b"GET " + target + b" HTTP/1.1", b"Host: a"):
         return 'its target has a control character or a "#" in it'
     return ""
@@ -77,5 +77,5 @@ def _of_lines(lines: list[bytes]) -> str:
     if len(set(lengths)) > 1:
         return f"it has {len(set(lengths))} Content-Length headers that differ"
     if lengths and not _is_readable(_PLAIN_LINE, b"Host: a", b"Content-Length: " + lengths[0]):
-        return "its Content-Length is no number of bytes"
+        return "its Content-Length is not a number of bytes"
     return ""

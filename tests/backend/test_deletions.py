@@ -67,7 +67,7 @@ class Asked:
 
     def _make(self, deletion: Deletion) -> BackendRequest:
         if deletion.key == REFUSED:
-            raise InvalidArgument("The storage cannot hold this key as it is.", "Key", deletion.key.encode())
+            raise InvalidArgument("The storage system cannot store this key unchanged.", "Key", deletion.key.encode())
         return BackendRequest(b"DELETE", deletion.key.encode())
 
     def _send(self, request: BackendRequest) -> Deferred[BackendResponse]:
@@ -154,7 +154,7 @@ def test_what_is_refused_here_is_not_asked_for() -> None:
     asked.response("a")
     asked.response("b")
 
-    assert "<Error><Key>refused</Key><Code>InvalidArgument</Code><Message>The storage cannot hold" in asked.document
+    assert "<Error><Key>refused</Key><Code>InvalidArgument</Code><Message>The storage system cannot" in asked.document
 
 
 def test_where_all_is_refused_here() -> None:

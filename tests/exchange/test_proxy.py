@@ -134,7 +134,7 @@ async def test_the_log_names_a_backend_which_cannot_be_reached() -> None:
     (event,) = [event for event in captured if "fault" in event]
     assert (event["backend"], event["fault"]) == ("test", "UNREACHABLE")
     assert event["address"] == "the-address"
-    assert event["cause"] == "nobody listens there: connection refused"
+    assert event["cause"] == "connection refused: no process listens there"
 
 
 @pytest_twisted.ensureDeferred

@@ -233,7 +233,7 @@ def _check_refusal(storage: Storage, key: bytes, target: str, put: storages.Repl
             reply = storage.through.ask(method, target)
             assert (reply.status, reply.code) == (400, "InvalidArgument")
             # The error is s3proxy's: the storage system got no request.
-            assert b"The storage cannot hold this key as it is." in reply.body
+            assert b"The storage system cannot store this key unchanged." in reply.body
     else:
         assert (put.status, put.code) == LEFT_TO_THE_STORAGE[storage.name, key]
 

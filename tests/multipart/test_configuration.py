@@ -151,7 +151,7 @@ def test_check_tells_the_directory(
     monkeypatch.setattr("s3proxy.multipart.directory.default_directories", lambda environment: [tmp_path / "keys.toml"])
     none = write_configuration(tmp_path, "http://127.0.0.1:1", backend=WALRUS)
     assert main(["check", str(none)]) == 0
-    told = f"are refused: server.multipart_directory is required: {tmp_path / 'keys.toml'}: is no directory\n"
+    told = f"are refused: server.multipart_directory is required: {tmp_path / 'keys.toml'}: is not a directory\n"
     assert told in capsys.readouterr().out
 
     refused = write_configuration(tmp_path, "http://127.0.0.1:1", backend=f'{WALRUS}multipart = "refuse"\n')

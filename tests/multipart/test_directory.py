@@ -127,7 +127,7 @@ def test_what_others_can_replace(tmp_path: Path) -> None:
 def test_a_file_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(b"")
 
-    with pytest.raises(CannotKeepUploads, match="is no directory"):
+    with pytest.raises(CannotKeepUploads, match="is not a directory"):
         make_directory(tmp_path / "m")
 
 

@@ -26,7 +26,7 @@ LINE = b"GET /secret HTTP/1.1\r\nHost: secret"
         ),
         (LINE + b"\r\nTransfer-Encoding: gzip, chunked", "its Transfer-Encoding is not chunked alone"),
         (LINE + b"\r\nContent-Length: 5\r\nContent-Length: 6", "it has 2 Content-Length headers that differ"),
-        (LINE + b"\r\nContent-Length: secret", "its Content-Length is no number of bytes"),
+        (LINE + b"\r\nContent-Length: secret", "its Content-Length is not a number of bytes"),
         (
             LINE + b"\r\nA: 1\r\n secret",
             "header 3 is not NAME: VALUE on one line, without control characters",
@@ -40,7 +40,7 @@ LINE = b"GET /secret HTTP/1.1\r\nHost: secret"
         (b"\x00secret", "it does not begin with a method"),
         (b"GET /a secret HTTP/1.1", "its first line is not METHOD TARGET VERSION, with one space between them"),
         (b"GET / HTTP/2.0\r\nHost: a", "its version is neither HTTP/1.1 nor HTTP/1.0"),
-        (b"G(T / HTTP/1.1\r\nHost: a", "its method is no token of at most 32 characters"),
+        (b"G(T / HTTP/1.1\r\nHost: a", "its method is not a token of at most 32 characters"),
         (b"GET /secret#a HTTP/1.1\r\nHost: a", 'its target has a control character or a "#" in it'),
         (b"GET http://secret/ HTTP/1.1\r\nHost: a", "its request line, its Host and its framing disagree"),
         (b"GET /" + b"a" * 40000 + b" HTTP/1.1\r\nHost: a", "its request line is longer than 32768 bytes"),
