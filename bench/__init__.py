@@ -1,3 +1,3 @@
 """
-What s3proxy costs, beside relays and beside its like: ``python -m bench --help``.
+Measure the CPU time of s3proxy, of plain relays and of other S3 proxies: ``python -m bench --help``.
 """

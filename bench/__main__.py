@@ -1,5 +1,5 @@
 """
-The command line: ``python -m bench [run | micro | calls | scale | workers | flame | splice | report]``.
+Measure the speed of s3proxy: ``python -m bench [run | micro | calls | scale | workers | flame | splice | report]``.
 """
 
 from __future__ import annotations
@@ -10,26 +10,32 @@ import sys
 from bench import calls, comparison, flame, micro, report, scale, splice, workers
 
 SUBCOMMANDS = {
-    "run": (comparison.add_options, "all parties under the same loads, in turn (default)"),
-    "micro": (micro.add_options, "what each room without I/O costs alone"),
-    "calls": (calls.add_options, "Python calls, C calls and bytecodes of a small request, within the budget"),
-    "scale": (scale.add_options, "1 to 1,000 connections, objects of 1 MiB to 16 GiB: cost of a GiB, memory"),
-    "workers": (workers.add_options, "what a request costs with 2 and 4 processes, and how connections spread"),
-    "flame": (flame.add_options, "where the time goes under a load, as a flame graph"),
-    "splice": (splice.add_options, "what splice(2) would save"),
-    "report": (report.add_options, "write docs/reference/speed.md and its plot from what was measured"),
+    "run": (comparison.add_options, "run the same loads on all parties, in turn (default)"),
+    "micro": (micro.add_options, "measure each room without I/O alone"),
+    "calls": (calls.add_options, "count the calls and bytecodes of a small request, and compare them with the budget"),
+    "scale": (
+        scale.add_options,
+        "measure the cost of a GiB and the memory with 1 to 1,000 connections, and objects of 1 MiB to 16 GiB",
+    ),
+    "workers": (
+        workers.add_options,
+        "measure the cost of a request with 2 and 4 processes, and the spread of connections",
+    ),
+    "flame": (flame.add_options, "draw flame graphs of the time that a load takes"),
+    "splice": (splice.add_options, "measure what splice(2) saves"),
+    "report": (report.add_options, "write docs/reference/speed.md and its plot from the measurements"),
 }
 
 
 def main(arguments: list[str]) -> int:
     """
-    Measure and print.
+    Run a subcommand, and return the exit status.
     """
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
-        epilog="Each has its options: python -m bench run --help. Options alone are those of run, as in "
-        "python -m bench --quick.",
+        epilog="Each subcommand has its own options: python -m bench run --help. Without a subcommand, the options are "
+        "those of run: python -m bench --quick.",
     )
     subparsers = parser.add_subparsers(metavar="SUBCOMMAND")
     for name, (add_options, about) in SUBCOMMANDS.items():

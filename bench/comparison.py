@@ -1,5 +1,5 @@
 """
-All parties under the same loads, in turn.
+Run the same loads on all parties, in turn.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ from s3proxy.testing.certificates import make_authority, make_certificate
 @dataclass
 class Bench:
     """
-    What all measurements need: the backend, the generator, a certificate, and a place for files.
+    What all measurements need.
+
+    Attributes:
+        directory: A directory for files.
+        sink: The port of the backend.
+        certificate: The paths of the certificate and of its key.
     """
 
     directory: Path
@@ -46,12 +51,12 @@ class Bench:
 @contextmanager
 def prepared() -> Iterator[Bench]:
     """
-    Start the backend, and whatever else is not measured.
+    Start the backend, and prepare the generator, the certificate and the directories.
     """
     memory = Path("/dev/shm")
     requests = Path(tempfile.mkdtemp(prefix="s3proxy-bench-", dir=memory if memory.is_dir() else None))
     directory = Path(tempfile.mkdtemp(prefix="s3proxy-bench-"))
-    # nginx's worker is nobody.
+    # The worker of nginx runs as the user nobody.
     directory.chmod(0o755)
     made = make_certificate(make_authority("s3proxy bench"), ["localhost", "127.0.0.1"])
     try:
@@ -66,7 +71,7 @@ def prepared() -> Iterator[Bench]:
 @contextmanager
 def started(bench: Bench, names: list[str], *, is_tls: bool, access_log: bool) -> Iterator[dict[str, tuple[int, int]]]:
     """
-    Start parties; give the process id and the port of each.
+    Start parties. Yield the process id and the port of each, by name.
     """
     with ExitStack() as stack:
         certificate = bench.certificate if is_tls else None
@@ -79,10 +84,10 @@ def started(bench: Bench, names: list[str], *, is_tls: bool, access_log: bool) -
 
 def probe(bench: Bench, results: Results, load: Load, name: str, pid: int, port: int) -> bool:
     """
-    Ask once, and once with a false signature; note what is not as it should be.
+    Send one valid request, and one with a wrong signature. Note a wrong outcome in the results.
 
     Returns:
-        Whether the party takes the load.
+        Whether the party accepts the load.
     """
     notes = results.cells.setdefault(load.name, {})
     true = bench.generator.run(load, name, -1, pid, port, requests=1, seconds=0)
@@ -108,11 +113,11 @@ def compare(options: argparse.Namespace) -> int:
     if options.tls != "both":
         loads = [load for load in loads if load.is_tls == (options.tls == "only")]
     if not loads:
-        raise SystemExit(f"no load is called {options.loads}: there are {', '.join(LOADS)}")
+        raise SystemExit(f"no load matches {options.loads}; the loads are {', '.join(LOADS)}")
     names = options.peers.split(",")
     unknown = set(names) - set(PARTIES)
     if unknown:
-        raise SystemExit(f"nobody is called {', '.join(sorted(unknown))}: there are {', '.join(PARTIES)}")
+        raise SystemExit(f"unknown party: {', '.join(sorted(unknown))}; the parties are {', '.join(PARTIES)}")
     results = Results("run", command_line(), describe_machine(), {name: PARTIES[name].about for name in names})
     with prepared() as bench:
         for is_tls in (False, True):
@@ -125,7 +130,7 @@ def compare(options: argparse.Namespace) -> int:
         results.parties[name] = f"{describe_party(name)}; {results.parties[name]}"
     results.write(options.output)
     print_tables(results)
-    print(f"\nkept in {options.output}")
+    print(f"\nresults are in {options.output}")
     return 0
 
 
@@ -140,7 +145,7 @@ def _measure(
     for load in loads:
         print(f"  {load.title}", flush=True)
         taken[load] = {name: place for name, place in parties.items() if probe(bench, results, load, name, *place)}
-    # A machine is slower for minutes at a time: the rounds of one load are far from each other.
+    # A machine can be slower for minutes, so the rounds of one load are far apart.
     for number in range(options.rounds):
         print(f"  round {number + 1} of {options.rounds}", flush=True)
         for load, takers in taken.items():
@@ -159,7 +164,7 @@ def _measure_load(
     requests = max(1, round(options.mebibytes * MIB / load.size)) if load.counts_bytes else options.requests
     if load.is_hashed and load.counts_bytes:
         results.sha256.setdefault(load.name, []).append(sha256_cost())
-    # Who comes first differs from round to round.
+    # Each round begins with another party.
     turn = number % len(parties) if parties else 0
     names = list(parties)
     line = []
@@ -176,7 +181,7 @@ def _measure_load(
 
 def print_tables(results: Results) -> None:
     """
-    Print what was measured, and the goals.
+    Print the measurements and the goals.
     """
     rows = [list(HEADINGS)]
     for load in results.loads:
@@ -191,18 +196,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """
     Add the options of ``run``.
     """
-    parser.add_argument("--loads", default="*", help="names or patterns, comma between them (default: all)")
-    parser.add_argument("--peers", default=",".join(PARTIES), help="parties, comma between them (default: all)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each load is run, all parties in turn")
-    parser.add_argument("--mebibytes", type=int, default=1024, help="of each large load in each round")
-    parser.add_argument("--requests", type=int, default=8000, help="of each small load in each round")
-    parser.add_argument("--seconds", type=float, default=12, help="after which no request of a run begins")
-    parser.add_argument("--tls", choices=("both", "only", "without"), default="both", help="loads over TLS")
+    parser.add_argument("--loads", default="*", help="names or patterns, separated by commas (default: all)")
+    parser.add_argument("--peers", default=",".join(PARTIES), help="parties, separated by commas (default: all)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; each runs all parties in turn")
+    parser.add_argument("--mebibytes", type=int, default=1024, help="MiB of each large load in each round")
+    parser.add_argument("--requests", type=int, default=8000, help="requests of each small load in each round")
+    parser.add_argument("--seconds", type=float, default=12, help="seconds after which a run begins no request")
+    parser.add_argument("--tls", choices=("both", "only", "without"), default="both", help="loads with or without TLS")
     parser.add_argument("--access-log", action="store_true", help="let s3proxy write its access log")
     parser.add_argument(
-        "--quick", action="store_true", help="a look: nginx and s3proxy, two short rounds of what has a target"
+        "--quick", action="store_true", help="run nginx and s3proxy only: two short rounds of the loads with a target"
     )
-    parser.add_argument("--output", type=Path, default=None, help="where the figures are kept as JSON")
+    parser.add_argument("--output", type=Path, default=None, help="file for the results, as JSON")
     parser.set_defaults(function=_run)
 
 

@@ -1,5 +1,5 @@
 """
-Where s3proxy's time goes under a load, as a flame graph.
+Draw flame graphs of the time that s3proxy spends on a load.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ FLAMES = Path(__file__).parent.parent / "docs" / "reference" / "flames"
 
 RATE = 200
 """
-Samples a second.
+Samples per second.
 """
 
 LEAST = 0.004
 """
-The share of a frame which is drawn.
+The smallest share of the samples for which a frame is drawn.
 """
 
 _WIDTH, _ROW, _LETTER = 1200.0, 15, 6.6
@@ -39,7 +39,11 @@ _SKIPPED = re.compile(r"twistd|application/app|_twistd_unix|<module>|internet/ba
 
 class Frame:
     """
-    A function where it was called from: how often it was seen there, and what it called.
+    A function in one place of the call tree.
+
+    Attributes:
+        count: The number of samples in which it was running.
+        inner: The functions that it called, by name.
     """
 
     def __init__(self) -> None:
@@ -48,7 +52,10 @@ class Frame:
 
     def add(self, names: list[str], count: int) -> None:
         """
-        Count a stack.
+        Add samples of a stack.
+
+        Args:
+            names: The functions of the stack, beginning with the outermost.
         """
         frame = self
         frame.count += count
@@ -59,7 +66,7 @@ class Frame:
 
 def read_stacks(text: str) -> Frame:
     """
-    Read py-spy's raw form: one line for a stack, its frames joined by semicolons, then how often it was seen.
+    Parse the raw format of py-spy. A line has the frames of a stack, joined by semicolons, and the number of samples.
     """
     root = Frame()
     for line in text.splitlines():
@@ -71,7 +78,7 @@ def read_stacks(text: str) -> Frame:
 
 def draw(root: Frame, title: str) -> str:
     """
-    Draw frames, the callers below.
+    Return an SVG image of the frames, with callers below the functions that they call.
     """
     rows = list(_placed(root, 0.0, _WIDTH, 0, root.count * LEAST))
     height = (max(depth for _, _, _, depth in rows) + 2) * _ROW + 10
@@ -107,7 +114,7 @@ def _escaped(text: str) -> str:
 
 def record(bench: Bench, load: Load, seconds: int) -> str:
     """
-    Run a load on s3proxy, and return the stacks which were seen.
+    Run a load on s3proxy, and return the sampled stacks in the raw format of py-spy.
     """
     certificate = bench.certificate if load.is_tls else None
     with running_party(PARTIES["s3proxy"], bench.directory, bench.sink, certificate) as (pid, port):
@@ -135,10 +142,10 @@ def run(options: argparse.Namespace) -> int:
             print(f"{load.title}: {options.seconds} s", flush=True)
             root = read_stacks(record(bench, load, options.seconds))
             if not root.inner:
-                print(f"nothing was seen of {name}", file=sys.stderr)
+                print(f"no samples of {name}", file=sys.stderr)
                 return 1
             path = options.directory / f"{name}.svg"
-            path.write_text(draw(root, f"{load.title}: {root.count} samples; orange: s3proxy's own"))
+            path.write_text(draw(root, f"{load.title}: {root.count} samples; orange: code of s3proxy"))
             print(f"wrote {path}")
     return 0
 
@@ -147,7 +154,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """
     Add the options of ``flame``.
     """
-    parser.add_argument("--loads", default="get-1k-16,put-1k-16,put-signed-64k,get", help="names, with commas between")
-    parser.add_argument("--seconds", type=int, default=15, help="for how long each is watched")
-    parser.add_argument("--directory", type=Path, default=FLAMES, help="where the pictures go")
+    parser.add_argument("--loads", default="get-1k-16,put-1k-16,put-signed-64k,get", help="names, separated by commas")
+    parser.add_argument("--seconds", type=int, default=15, help="seconds of samples for each load")
+    parser.add_argument("--directory", type=Path, default=FLAMES, help="directory for the images")
     parser.set_defaults(function=run)

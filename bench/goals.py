@@ -1,5 +1,7 @@
 """
-What s3proxy must reach, and whether it does: in ratios to nginx in the same rounds, so that the machine does not count.
+The goals for the speed of s3proxy, and whether it meets them.
+
+Goals are ratios to the cost of nginx in the same rounds, so that they do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ TARGETS = {
     "put-4k-signed-16": 5500,
 }
 """
-MB, or requests, of a CPU second which s3proxy must reach, by load.
+MB or requests per CPU second that s3proxy must reach, by load.
 """
 
 BEST = {
@@ -36,7 +38,7 @@ BEST = {
     "put-1k-16": 3317,
 }
 """
-The same of the best peer which was ever measured.
+MB or requests per CPU second of the best peer that was ever measured, by load.
 """
 
 _NGINX = {
@@ -52,7 +54,7 @@ _NGINX = {
     "put-4k-signed-16": 27983,
 }
 """
-The same of nginx, on the machine which the two above were written on.
+MB or requests per CPU second of nginx, on the machine for which `TARGETS` and `BEST` were written.
 """
 
 RELAYS = frozenset({"nginx", "haproxy"})
@@ -64,10 +66,10 @@ class Goal:
     One line of the table.
 
     Attributes:
-        bound: What is wanted, in the unit of ``measured``.
-        ratio: Above 1 where it is reached: how far.
-        plain_ratio: The same for the figure as it is written, as if this were the machine which it was written on.
-        load: The name of the load which decides it; empty where none does.
+        bound: The bound of the goal, in the unit of ``measured``.
+        ratio: How far the goal is met: 1 or more if it is.
+        plain_ratio: The ratio without scaling, as if this were the machine for which the goal was written.
+        load: The name of the load that decides the goal; empty if no load does.
     """
 
     name: str
@@ -81,14 +83,14 @@ class Goal:
     @property
     def is_met(self) -> bool:
         """
-        Whether it is reached.
+        Whether the goal is met.
         """
         return self.ratio >= 1
 
     @property
     def row(self) -> list[str]:
         """
-        The line's cells.
+        The cells of the line.
         """
         verdict = "met" if self.is_met else "**missed**"
         plain = "" if self.plain_ratio is None else f"{self.plain_ratio:.2f}"
@@ -124,7 +126,7 @@ def _rates(results: Results, load: str, party: str) -> float:
 
 def _with_hash(results: Results, load: str) -> list[float]:
     """
-    Return s3proxy's cost as a multiple of nginx's and of hashing the same bytes, round by round.
+    Return the cost of s3proxy as a multiple of the cost of nginx and of hashing the same bytes, round by round.
     """
     ours = {run.number: run.cost(True) for run in results.of(load, "s3proxy")}
     nginx = {run.number: run.cost(True) for run in results.of(load, "nginx")}
@@ -136,7 +138,7 @@ def _with_hash(results: Results, load: str) -> list[float]:
 
 def goals_of(results: Results) -> list[Goal]:
     """
-    Return the goals which the loads that were run can judge.
+    Return the goals that the results decide.
     """
     return [*_relaying(results), *_hashing(results), *_small(results), *_ahead(results), *_targets(results)]
 
@@ -163,13 +165,13 @@ def _small(results: Results) -> list[Goal]:
     nginx = [run.cost(False) for run in results.of("get-1k-16", "nginx")]
     if not nginx:
         return []
-    # The figures are meant where nginx relays 1 KiB in 25 µs.
+    # The bounds are for a machine on which nginx relays 1 KiB in 25 µs.
     scale = median(nginx) / 25e-6
     found = []
     for load, bound in (("get-1k-16", 120), ("head-1k-16", 120), ("put-1k-16", 160)):
         costs = [run.cost(False) * 1e6 for run in results.of(load, "s3proxy")]
         if costs:
-            text = f"CPU µs, {bound} times {scale:.2f} as nginx's GET has it here"
+            text = f"CPU µs; {bound}, scaled by the cost of nginx's GET here ({scale:.2f})"
             found.append(_at_most("S3", load, text, bound * scale, costs, "{:.0f}", bound))
     return found
 
@@ -191,7 +193,7 @@ def _ahead(results: Results) -> list[Goal]:
             found.append(
                 Goal(
                     "S4",
-                    f"{load.title}: {unit} per CPU second, beside the best peer which verifies ({best})",
+                    f"{load.title}: {unit} per CPU second, compared with the best peer that verifies ({best})",
                     f"> {peers[best]:,.0f}",
                     f"{ours:,.0f}",
                     ours / peers[best],
@@ -203,14 +205,14 @@ def _ahead(results: Results) -> list[Goal]:
         nginx, ours = _rates(results, load_name, "nginx"), _rates(results, load_name, "s3proxy")
         if nginx and ours:
             bound = best_rate * nginx / there
-            text = f"{LOADS[load_name].title}: the best peer ever measured, {best_rate:,} where nginx has {there:,}"
+            text = f"{LOADS[load_name].title}: the best peer ever measured, {best_rate:,} if nginx has {there:,}"
             found.append(Goal("S4", text, f"> {bound:,.0f}", f"{ours:,.0f}", ours / bound, ours / best_rate, load_name))
     return found
 
 
 def _ceiling(results: Results, load: str) -> float:
     """
-    Return the MB of a CPU second of who costs nothing but nginx's relaying and the hash; 0 where nothing is hashed.
+    Return the MB per CPU second that the relaying of nginx and the hash alone would reach; 0 if nothing is hashed.
     """
     hashing = results.sha256.get(load)
     nginx = results.of(load, "nginx")
@@ -229,12 +231,10 @@ def _targets(results: Results) -> list[Goal]:
             reached = here / median(ratios)
             bound = target * here / there
             unit = "MB" if LOADS[load].counts_bytes else "requests"
-            text = (
-                f"{LOADS[load].title}: {unit} per CPU second ({target:,} where nginx has {there:,}; here {here:,.0f})"
-            )
+            text = f"{LOADS[load].title}: {unit} per CPU second ({target:,} if nginx has {there:,}; here {here:,.0f})"
             ceiling = _ceiling(results, load)
             if ceiling:
-                text += f"; nginx and SHA-256 alone leave {ceiling:,.0f}"
+                text += f"; nginx and SHA-256 alone reach {ceiling:,.0f}"
             found.append(
                 Goal("target", text, f"≥ {bound:,.0f}", f"{reached:,.0f}", reached / bound, reached / target, load)
             )
@@ -243,13 +243,13 @@ def _targets(results: Results) -> list[Goal]:
 
 def next_lever(load: Load) -> str:
     """
-    Say what would make a load cost less.
+    Return what would reduce the cost of a load.
     """
     if not load.counts_bytes:
         return (
-            "fewer calls between channel, exchange and pool: the rooms are a quarter of it, system calls and the "
-            "reactor a third. Compiled rooms (Cython) were tried: 0 to 20 % of a room, nothing of the whole"
+            "fewer calls between channel, exchange and pool: the rooms take a quarter of the time, system calls and "
+            "the reactor a third. Compiled rooms (Cython) saved 0 to 20 % of a room, and nothing of the whole"
         )
     if load.is_hashed:
-        return "none but a faster SHA-256: what is left beside it and nginx's relaying is in the rooms below"
-    return "splice(2), see decision 7" if not load.is_tls else "kTLS, where the kernel has it"
+        return "a faster SHA-256: the cost beyond SHA-256 and the relaying of nginx is that of the rooms below"
+    return "splice(2), see decision 7" if not load.is_tls else "kTLS, if the kernel has it"

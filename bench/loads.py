@@ -1,5 +1,5 @@
 """
-What is asked of every party: the loads, and the bytes of each, signed before anything is measured.
+The loads that every party gets, and the bytes of their requests. Requests are signed before the measurement.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 BLOCK = random.Random(0).randbytes(MIB)
 """
-What every object consists of, again and again: whoever sends it has it at hand, and no chunk is larger.
+The content of every object, repeated. The sender has it in memory, and no chunk is larger.
 """
 
 CHECKSUM = "x-amz-checksum-crc32"
@@ -34,12 +34,12 @@ class Load:
     One kind of request.
 
     Attributes:
-        name: What ``--loads`` is compared with.
+        name: The name for ``--loads``.
         size: Bytes of the object.
-        mode: How the payload is signed; None for what has no body.
-        chunk_size: Bytes of aws-chunked chunks; 0 where there are none.
-        connections: Clients, each of which sends one request after another.
-        is_tls: Whether they speak TLS.
+        mode: How the payload is signed; None for a request without a body.
+        chunk_size: Bytes of a chunk in aws-chunked coding; 0 for a body without this coding.
+        connections: The number of clients. Each sends one request after another.
+        is_tls: Whether the clients use TLS.
     """
 
     name: str
@@ -54,20 +54,20 @@ class Load:
     @property
     def counts_bytes(self) -> bool:
         """
-        Whether its cost is that of its bytes, and not that of its requests.
+        Whether the cost is given for a GiB, and not for a request.
         """
         return self.size >= MIB
 
     @property
     def is_hashed(self) -> bool:
         """
-        Whether whoever verifies it must hash each byte with SHA-256.
+        Whether a party that verifies the load must hash each byte with SHA-256.
         """
         return self.mode in {HASH, SIGNED_CHUNKS, SIGNED_TRAILER}
 
     def over_tls(self) -> Load:
         """
-        Return the same with TLS between the client and the server.
+        Return the same load with TLS between the client and the party.
         """
         return replace(self, name=f"tls-{self.name}", title=f"TLS, {self.title}", is_tls=True)
 
@@ -107,7 +107,7 @@ The loads by name.
 @dataclass
 class Sheaf:
     """
-    Requests as the generator reads them: bytes in one file, and in another which pieces of it make a request.
+    Requests in the form that the generator reads: one file has the bytes, another the pieces that make a request.
     """
 
     directory: Path
@@ -116,7 +116,7 @@ class Sheaf:
 
     def add(self, data: bytes) -> tuple[int, int]:
         """
-        Keep bytes; return the piece which they are.
+        Add bytes. Return their offset and their size.
         """
         self._arena += data
         return len(self._arena) - len(data), len(data)
@@ -125,11 +125,13 @@ class Sheaf:
         self, method: str, size: int, response: int, head: bytes, body: list[tuple[int, int]]
     ) -> dict[str, Any]:
         """
-        Put a request together.
+        Add a request. Return its description in a job.
 
         Args:
-            size: Bytes of its object.
-            response: Bytes of the body of its response.
+            size: Bytes of the object.
+            response: Bytes of the response's body.
+            head: The bytes of the head, including the empty line at its end.
+            body: The offset and the size of each piece of the body.
         """
         first = len(self._pieces) // 16
         pieces = [self.add(head), *body]
@@ -139,7 +141,7 @@ class Sheaf:
 
     def write(self) -> dict[str, str]:
         """
-        Write both files; return how a job names them.
+        Write both files. Return their paths, by the names that a job has for them.
         """
         arena, pieces = self.directory / "arena", self.directory / "pieces"
         arena.write_bytes(self._arena)
@@ -149,12 +151,13 @@ class Sheaf:
 
 def write_job(load: Load, directory: Path, port: int, *, requests: int, seconds: float, is_false: bool = False) -> Path:
     """
-    Sign what a load sends, now, and write it down for the generator.
+    Sign the requests of a load, and write a job for the generator. Return the path of the job.
 
     Args:
-        requests: How many of it.
-        seconds: After them no request begins; 0 for no such end.
-        is_false: Whether one digit of the last signature is changed, or one byte where only a checksum covers it.
+        port: The port of the party.
+        requests: The number of requests to send.
+        seconds: Seconds after which no request begins; 0 for no limit.
+        is_false: Whether to change one digit of the last signature, or one byte of a body that only a checksum covers.
     """
     sheaf = Sheaf(directory)
     signer = Signer(now=datetime.now(UTC))
@@ -185,7 +188,7 @@ def write_job(load: Load, directory: Path, port: int, *, requests: int, seconds:
 
 def _falsified(text: bytes) -> bytes:
     """
-    Change the last hexadecimal digit before the end of the line: a signature ends with it.
+    Change the last hexadecimal digit before the end of the line. It is the last digit of a signature.
     """
     kept = text.rstrip(b"\r\n")
     return kept[:-1] + (b"0" if kept[-1:] != b"0" else b"1") + text[len(kept) :]
@@ -230,7 +233,7 @@ def _put_chunks(
             checksum = zlib.crc32(memoryview(BLOCK)[:size], checksum)
     value = base64.b64encode(checksum.to_bytes(4, "big")).decode()
     trailer = "" if mode == SIGNED_CHUNKS else f"{CHECKSUM}:{value}\r\n"
-    # The encoded length is the same whatever the signatures are.
+    # The encoded length does not depend on the signatures.
     length = sum(len(f"{size:x}") + size + 4 + is_signed * 81 for size in sizes)
     length += 3 + is_signed * 81 + len(trailer) + 2
     if mode == SIGNED_TRAILER:

@@ -1,5 +1,5 @@
 """
-One measurement: the CPU time and the memory of a tree of processes, while the generator drives it.
+One measurement: the CPU time and the memory of a process tree, while the generator sends requests to it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.loads import GIB, KIB, MIB, Load, write_job
 
 def process_tree(pid: int) -> list[int]:
     """
-    Return a process and those below it.
+    Return the ids of a process and of its descendants.
     """
     found, waiting = [], [pid]
     while waiting:
@@ -36,10 +36,10 @@ def process_tree(pid: int) -> list[int]:
 
 def cpu_seconds(pid: int) -> float:
     """
-    Return the CPU seconds, user's and system's, of a process and those below it.
+    Return the CPU seconds, user and system, of a process and its descendants.
 
-    The tree is that of proc(5). The seconds are those of each process's CPU-time clock (clock_getcpuclockid(3)): the
-    same as in ``/proc/PID/stat``, in nanoseconds and not in hundredths.
+    The tree is read as in proc(5). The seconds are read from the CPU-time clock of each process
+    (clock_getcpuclockid(3)). They are the same as in ``/proc/PID/stat``, but in nanoseconds and not in hundredths.
     """
     total = 0.0
     for one in process_tree(pid):
@@ -50,10 +50,10 @@ def cpu_seconds(pid: int) -> float:
 
 def memory(pid: int, name: str) -> int:
     """
-    Return the bytes which a process and those below it have in memory (proc(5)).
+    Return the bytes that a process and its descendants have in memory (proc(5)).
 
     Args:
-        name: ``VmRSS`` for now, ``VmHWM`` for the most since `reset_peak`.
+        name: ``VmRSS`` for the current value, ``VmHWM`` for the maximum since `reset_peak`.
     """
     total = 0
     for one in process_tree(pid):
@@ -65,7 +65,7 @@ def memory(pid: int, name: str) -> int:
 
 def reset_peak(pid: int) -> None:
     """
-    Let ``VmHWM`` begin anew.
+    Reset ``VmHWM`` of a process and its descendants.
     """
     for one in process_tree(pid):
         with contextlib.suppress(OSError):
@@ -75,17 +75,18 @@ def reset_peak(pid: int) -> None:
 @dataclass
 class Run:
     """
-    One load on one party, once.
+    One run of one load on one party.
 
     Attributes:
-        cpu: Seconds of the party's process tree.
-        memory_before: Bytes of it in memory before its clients came.
-        memory_peak: The most while they were there.
-        generator_cpu: Seconds of who asked.
-        sink_cpu: Seconds of the backend.
-        sink_requests: How often the backend was asked.
-        p50: Seconds of a request.
-        failures: How many requests failed, by how.
+        number: The number of the round.
+        cpu: CPU seconds of the party's process tree.
+        memory_before: Bytes that the tree had in memory before the clients connected.
+        memory_peak: The maximum number of bytes while they were connected.
+        generator_cpu: CPU seconds of the generator.
+        sink_cpu: CPU seconds of the backend.
+        sink_requests: The number of requests that the backend received.
+        p50: The median time of a request, in seconds.
+        failures: The number of requests that failed, by reason.
     """
 
     load: str
@@ -108,31 +109,32 @@ class Run:
 
     def cost(self, counts_bytes: bool) -> float:
         """
-        Return CPU seconds for a GiB, or for a request.
+        Return the CPU seconds for a GiB, or for a request.
         """
         return self.cpu * GIB / self.bytes if counts_bytes else self.cpu / self.requests
 
     def rate(self, counts_bytes: bool) -> float:
         """
-        Return MB, or requests, of a CPU second.
+        Return the MB, or the requests, per CPU second.
         """
         return (self.bytes / 1e6 if counts_bytes else self.requests) / self.cpu
 
     def written(self) -> dict[str, Any]:
         """
-        Return it as JSON has it.
+        Return the run as a value for JSON.
         """
         return asdict(self)
 
 
 class Generator:
     """
-    Drives one load at a time.
+    Runs one load at a time.
 
     Args:
-        program: ``loadgen``.
-        directory: Where requests are written: memory, not a disk.
-        sink_pid: The backend's; and its port.
+        program: The path of ``loadgen``.
+        directory: The directory for requests. It should be in memory, not on a disk.
+        sink_pid: The process id of the backend.
+        sink_port: The port of the backend.
     """
 
     def __init__(self, program: Path, directory: Path, sink_pid: int, sink_port: int) -> None:
@@ -162,13 +164,14 @@ class Generator:
         Sign a load and run it once.
 
         Args:
-            pid: Of the party's first process.
-            look: Called when all connections are there and warm; what it returns becomes ``more``.
+            number: The number of the round.
+            pid: The id of the party's first process.
+            look: Called when all connections are made, and each had a first request. Its result becomes ``more``.
         """
         job = write_job(load, self._directory, port, requests=requests, seconds=seconds, is_false=is_false)
         before = memory(pid, "VmRSS")
         reset_peak(pid)
-        # Threads beyond these would only take the CPU from who is measured.
+        # More threads would only take the CPU from the party that is measured.
         threads = str(max(1, (os.cpu_count() or 1) // 2))
         with subprocess.Popen(
             [self._program, "drive", job],

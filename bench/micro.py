@@ -1,5 +1,5 @@
 """
-What each room without I/O costs alone: CPU time in this process, without sockets or a reactor.
+Measure each room without I/O alone: CPU time in this process, without sockets or a reactor.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from tests.support.signer import HASH, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, 
 
 BLOCK_SIZE = 256 * KIB
 """
-Bytes which one read brings, at most.
+The maximum number of bytes of one read.
 """
 
 BODY_SIZE = 16 * MIB
@@ -62,20 +62,23 @@ RESPONSE = (
 
 class Rooms:
     """
-    A key, a realm, and the rooms which a request walks through.
+    A key, a realm, and the rooms that a request passes through.
     """
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC).replace(microsecond=0)
         self.signer = Signer(now=self.now)
-        # S3 refuses chunks below 8 KiB, save the last.
+        # S3 refuses chunks below 8 KiB, except the last one.
         exemptions = frozenset({Exemption.CHUNK_SIZE})
         self.credential = Credential(self.signer.access_key_id, (self.signer.secret,), exemptions=exemptions)
         self.realm = Realm()
 
     def judge(self, data: bytes) -> tuple[RequestHead, Classification, Authenticated]:
         """
-        From the bytes of a head to the verdict.
+        Parse a head, and verify its signature.
+
+        Args:
+            data: The bytes of the head, without the empty line at its end.
         """
         head = parse_request_head(data)
         address = parse_address(head.raw_path, head.host, self.realm.domains)
@@ -105,7 +108,10 @@ class Rooms:
 
 def measure(operation: Callable[[], object], repetitions: int, least: float = 0.05) -> list[float]:
     """
-    Return the CPU seconds of one call, one for each repetition.
+    Return the CPU seconds of one call, for each repetition.
+
+    Args:
+        least: The minimum number of CPU seconds of a repetition. It makes as many calls as that needs.
     """
     operation()
     count = 1
@@ -128,7 +134,10 @@ def measure(operation: Callable[[], object], repetitions: int, least: float = 0.
 
 def measure_once(prepare: Callable[[], Callable[[], object]], repetitions: int) -> list[float]:
     """
-    Return the CPU seconds of what can be called once only.
+    Return the CPU seconds of a function that can be called only once, for each repetition.
+
+    Args:
+        prepare: Returns a new function to measure.
     """
     found = []
     for _ in range(repetitions + 1):
@@ -246,10 +255,10 @@ def _answering(rooms: Rooms) -> Callable[[], object]:
 
 def rows(repetitions: int, least: float = 0.05) -> list[tuple[str, str, list[float]]]:
     """
-    Measure all; return the name, the unit and the values of each.
+    Measure everything. Return a name, a unit and the CPU seconds of each measurement.
 
     Args:
-        least: CPU seconds that a repetition takes at least, where it can be made longer.
+        least: The minimum number of CPU seconds of a repetition, for a function that can be called several times.
     """
     rooms = Rooms()
     found: list[tuple[str, str, list[float]]] = []
@@ -304,7 +313,7 @@ def rows(repetitions: int, least: float = 0.05) -> list[tuple[str, str, list[flo
 
 def cells(name: str, unit: str, values: list[float]) -> list[str]:
     """
-    Return a row of the table: the median, the least and the most.
+    Return a row of the table: the median, the minimum and the maximum.
     """
     if unit == "MB/s":
         values = [BODY_SIZE / 1e6 / value for value in values]
@@ -314,19 +323,19 @@ def cells(name: str, unit: str, values: list[float]) -> list[str]:
     return [name, unit, *(f"{value:,.{digits}f}" for value in (median(values), min(values), max(values)))]
 
 
-HEADINGS = ["what", "unit", "median", "least", "most"]
+HEADINGS = ["what", "unit", "median", "minimum", "maximum"]
 
 
 def run(options: argparse.Namespace) -> int:
     """
-    Measure, print and keep.
+    Measure, print the table and write the results.
     """
     found = rows(options.repetitions, options.least)
     print(text_table([HEADINGS, *[cells(*row) for row in found]]))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     content = {"command": command_line(), "machine": describe_machine(), "rows": found}
     options.output.write_text(json.dumps(content, indent=1))
-    print(f"\nkept in {options.output}")
+    print(f"\nresults are in {options.output}")
     return 0
 
 
@@ -334,7 +343,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """
     Add the options of ``micro``.
     """
-    parser.add_argument("--repetitions", type=int, default=7, help="of each; the median is told")
-    parser.add_argument("--least", type=float, default=0.05, help="CPU seconds of a repetition, at least")
-    parser.add_argument("--output", type=Path, default=RESULTS / "micro.json", help="where the figures are kept")
+    parser.add_argument("--repetitions", type=int, default=7, help="repetitions of each measurement")
+    parser.add_argument("--least", type=float, default=0.05, help="minimum CPU seconds of a repetition")
+    parser.add_argument("--output", type=Path, default=RESULTS / "micro.json", help="file for the results")
     parser.set_defaults(function=run)

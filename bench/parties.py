@@ -1,7 +1,7 @@
 """
-Who is measured, and how each is started: two relays, s3proxy, and those which verify and sign anew as it does.
+The parties that are measured, and how to start them: two relays, s3proxy, and other proxies that verify and re-sign.
 
-What must be built is kept below ``~/.cache/s3proxy-bench``.
+Programs that must be built are kept in ``~/.cache/s3proxy-bench``.
 """
 
 from __future__ import annotations
@@ -124,16 +124,16 @@ jclouds.s3.virtual-host-buckets=false
 @dataclass(frozen=True)
 class Place:
     """
-    Where a party is to run.
+    Where and how a party runs.
 
     Attributes:
-        directory: Its own, empty.
-        port: Where it listens.
-        sink: The backend's port.
-        certificate: Paths of a certificate and its key, where it speaks TLS.
-        workers: Processes of s3proxy.
-        connections: The most of s3proxy to the backend.
-        access_log: Whether s3proxy writes one.
+        directory: An empty directory for the party.
+        port: The port that it listens on.
+        sink: The port of the backend.
+        certificate: The paths of a certificate and its key, if the party uses TLS.
+        workers: The number of worker processes of s3proxy.
+        connections: The maximum number of connections from s3proxy to the backend.
+        access_log: Whether s3proxy writes an access log.
     """
 
     directory: Path
@@ -148,12 +148,12 @@ class Place:
 @dataclass(frozen=True)
 class Party:
     """
-    A program which stands between clients and the backend.
+    A program between the clients and the backend.
 
     Attributes:
-        verifies: Whether it judges signatures; the others only relay.
-        about: How it runs, for the reader of the figures.
-        command: Writes its configuration and returns its command line.
+        verifies: Whether it verifies signatures. A party that does not only relays.
+        about: How it runs, for the report.
+        command: Writes its configuration, and returns its command line.
     """
 
     name: str
@@ -164,14 +164,14 @@ class Party:
 
 def _installed(program: str, package: str) -> str:
     """
-    Return a program's path; install it from Debian's packages where it is not there.
+    Return the path of a program. Install its Debian package if it is missing.
     """
     places = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     if shutil.which(program, path=places) is None:
         subprocess.run(["apt-get", "install", "-q", "-y", "--no-install-recommends", package], check=True)
     found = shutil.which(program, path=places)
     if found is None:
-        raise SystemExit(f"{program} is not there: install {package}")
+        raise SystemExit(f"{program} is missing: install {package}")
     return found
 
 
@@ -182,7 +182,7 @@ def _go_environment(**more: str) -> dict[str, str]:
 
 def loadgen() -> Path:
     """
-    Build the generator, which is the backend, too; return its path.
+    Build the program that is the generator and the backend. Return its path.
     """
     path = CACHE / "bin" / "loadgen"
     sources = [*LOADGEN.glob("*.go"), LOADGEN / "go.mod"]
@@ -255,7 +255,7 @@ def _versitygw(place: Place) -> list[str]:
         *("--port", f"127.0.0.1:{place.port}", "--access", KEY.access_key_id, "--secret", KEY.secret),
         *("--keep-alive", "--quiet", *certificate),
         *("s3", "--access", SINK_KEY, "--secret", SINK_SECRET, "--use-path-style"),
-        # Without these it refuses to stream to a backend without TLS.
+        # Without these options, it refuses to stream to a backend without TLS.
         *("--endpoint", f"http://127.0.0.1:{place.sink}", "--disable-checksum", "--disable-data-integrity-check"),
     ]
 
@@ -302,11 +302,11 @@ PARTIES = {
     for party in (
         Party("nginx", False, "relays only: one worker, buffering off, buffers of 256 KiB, no access log", _nginx),
         Party("haproxy", False, "relays only: one thread, buffers of 256 KiB, no log", _haproxy),
-        Party("s3proxy", True, "one process, no access log; signs anew with Signature V4", _s3proxy),
+        Party("s3proxy", True, "one process, no access log; re-signs with Signature V4", _s3proxy),
         Party(
             "versitygw",
             True,
-            "`s3` backend, keep-alive on, no access log; a backend without TLS gets no trailer from it",
+            "`s3` backend, keep-alive on, no access log; sends no trailer to a backend without TLS",
             _versitygw,
         ),
         Party("rclone", True, "`serve s3` of an s3 remote, defaults", _rclone),
@@ -321,7 +321,7 @@ The parties by name.
 @contextmanager
 def running(command: list[str], port: int, directory: Path) -> Iterator[int]:
     """
-    Run a process until it listens; give its id, and end it afterwards.
+    Start a process, and wait until it listens. Yield its id, and end it afterwards.
     """
     log_path = directory / "process.log"
     with log_path.open("ab") as log:
@@ -359,7 +359,7 @@ def running_party(
     access_log: bool = False,
 ) -> Iterator[tuple[int, int]]:
     """
-    Run a party; give its process id and its port.
+    Run a party. Yield its process id and its port.
     """
     port = free_port()
     own = directory / f"{party.name}-{port}"
@@ -372,7 +372,7 @@ def running_party(
 @contextmanager
 def running_sink(directory: Path) -> Iterator[tuple[int, int]]:
     """
-    Run the backend; give its process id and its port.
+    Run the backend. Yield its process id and its port.
     """
     port = free_port()
     own = directory / "sink"

@@ -1,5 +1,5 @@
 """
-The page of the figures, and its plot, from what was kept.
+Write the page with the results, and its plot.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 NOTE = "<!-- Written by `python -m bench report`. -->\n"
 
 METHOD = """
-All parties stand in front of the same backend, which swallows and gives bytes, and are driven with the same requests,
-which were signed before. All loads are run in each round, all parties in turn. What is compared is CPU time, user's and
-system's, of a party's whole process tree, and its ratio to nginx's in the same round: machines are noisy, and time by
-the clock tells more of them than of the parties. A ratio is the median of the rounds, with the least and the most.
-MB are millions of bytes; MB/s, requests/s and p50 are of one run on this machine, where the generator and the backend
-take their part of the same cores: the last column says how much.
+All parties are in front of the same backend, which discards bodies and generates objects. All get the same requests,
+which are signed in advance. Each round runs all loads, and each load runs all parties in turn. The page compares the
+CPU time, user and system, of the whole process tree of a party, and its ratio to that of nginx in the same round.
+Machines are noisy, so elapsed time depends more on the machine than on the party. A ratio is the median of the rounds,
+with the minimum and the maximum. MB are millions of bytes. MB/s, requests/s and p50 are of one run on this machine. The
+generator and the backend use the same cores, and the last column says how much.
 
-Each party is asked once before it is measured. What it does not take says how it was refused. Then it is asked once
-more with a false signature, or with data which is not what was signed: who takes that is marked "not verified", and
-who answers without asking the backend is marked "from its cache"; neither is compared. nginx and HAProxy judge nothing.
+Each party gets one request of a load before it is measured. If it refuses the load, its cell says how. Then it gets one
+request with a wrong signature, or with data that differs from the signed data. A party that accepts it is marked "not
+verified". A party that responds without a request to the backend is marked "from its cache". Neither is compared. nginx
+and HAProxy verify nothing.
 """
 
 
@@ -57,64 +58,65 @@ def _ratio_rows(results: Results) -> list[list[str]]:
 
 def _missed(goals: list[Goal]) -> str:
     """
-    Tell of each load which misses a goal where its time goes, and what comes next.
+    Return a section with a row for each load that misses a goal: the lowest ratio, the flame graph and the next step.
     """
     least: dict[str, float] = {}
     for goal in goals:
         if goal.load and not goal.is_met:
             least[goal.load] = min(goal.ratio, least.get(goal.load, goal.ratio))
-    rows = [["load", "least ratio", "where the time goes", "next"]]
+    rows = [["load", "lowest ratio", "where the time goes", "next step"]]
     for name, ratio in least.items():
         graph = f"[flame graph](flames/{name}.svg)" if (FLAMES / f"{name}.svg").exists() else "-"
         rows.append([LOADS[name].title, f"{ratio:.2f}", graph, next_lever(LOADS[name])])
-    return f"\n### What is missed\n\n`python -m bench flame`\n\n{markdown_table(rows)}" if least else ""
+    return f"\n### Missed goals\n\n`python -m bench flame`\n\n{markdown_table(rows)}" if least else ""
 
 
 def comparison_section(results: Results, more: list[Goal]) -> str:
     """
-    Write what all parties cost under the same loads.
+    Return the section that compares all parties under the same loads.
 
     Args:
-        more: Goals which another measurement judged.
+        more: Goals of another measurement.
     """
     parts = [f"\n## All parties\n\n`{results.command}`\n\n{_machine(results)}"]
     goals = sorted([*goals_of(results), *more], key=lambda goal: goal.name)
     if goals:
         parts.append(
-            "\n### Goals\n\nA bound is scaled by what nginx costs in the same rounds; the last column has the ratio to "
-            "the figure as it was written, on another machine. Where a load is hashed, nginx and SHA-256 together "
-            "leave a ceiling, which no scaling moves. S5 is of `python -m bench workers`.\n\n"
+            "\n### Goals\n\nA bound is scaled by the cost of nginx in the same rounds. The last column has the ratio "
+            "to the bound as it was written for another machine. If a load is hashed, the cost of nginx and SHA-256 "
+            "together sets an upper limit, which is not scaled. `python -m bench workers` measures S5.\n\n"
         )
         parts.append(markdown_table([GOAL_HEADINGS, *[goal.row for goal in goals]]))
         met = sum(goal.is_met for goal in goals)
-        parts.append(f"\n{met} of {len(goals)} are met.\n")
+        parts.append(f"\n{met} of {len(goals)} goals are met.\n")
         parts.append(_missed(goals))
     parts.append("\n### CPU time, as a multiple of nginx's\n\n![MB and requests per CPU second](speed.svg)\n\n")
     parts.append(markdown_table(_ratio_rows(results)))
-    parts.append("\n### All figures\n\n")
+    parts.append("\n### All results\n\n")
     rows = [list(HEADINGS)]
     for load in results.loads:
         rows += rows_of(results, load, list(results.parties))
     parts.append(markdown_table(rows))
     hashing = [value for values in results.sha256.values() for value in values]
-    parts.append(f"\nSHA-256 alone, in the rounds of the loads which need it: {spread(hashing, 3)} CPU s/GiB.\n")
+    parts.append(f"\nSHA-256 alone, in the rounds of the loads that need it: {spread(hashing, 3)} CPU s/GiB.\n")
     return "".join(parts)
 
 
 def scale_section(results: Results) -> str:
     """
-    Write what more clients and larger objects cost.
+    Return the section about more clients and larger objects.
     """
     return (
         f"\n## More connections, larger objects\n\n`{results.command}`\n\n"
-        "The memory of a connection is what the peak adds to the idle process, divided by the connections: with one "
-        "connection it is that of the whole process.\n\n" + markdown_table(scale.table(results))
+        "The memory of a connection is the peak minus the memory of the idle process, divided by the number of "
+        "connections. With one connection it includes the memory of the whole process.\n\n"
+        + markdown_table(scale.table(results))
     )
 
 
 def workers_section(results: Results) -> str:
     """
-    Write what several processes cost.
+    Return the section about several processes.
     """
     about = f"\n## Several processes\n\n`{results.command}`\n\n"
     rows = workers.table(results)
@@ -123,7 +125,7 @@ def workers_section(results: Results) -> str:
 
 def micro_section(content: dict[str, Any]) -> str:
     """
-    Write what each room costs alone.
+    Return the section about each room alone.
     """
     rows = [micro.cells(*row) for row in content["rows"]]
     return (
@@ -134,12 +136,12 @@ def micro_section(content: dict[str, Any]) -> str:
 
 def plot(results: Results, path: Path) -> None:
     """
-    Draw MB and requests per CPU second, beside nginx's.
+    Draw the MB and the requests per CPU second of all parties.
     """
     import matplotlib as mpl
 
     mpl.use("svg")
-    # The same figures make the same file.
+    # The same results make the same file.
     mpl.rcParams["svg.hashsalt"] = "s3proxy"
     mpl.rcParams["svg.fonttype"] = "none"
     from matplotlib import pyplot
@@ -213,7 +215,7 @@ def run(options: argparse.Namespace) -> int:
     if (found / "micro.json").exists():
         parts.append(micro_section(json.loads((found / "micro.json").read_text())))
     if len(parts) == 3:
-        print(f"nothing was measured yet: {found} is empty", file=sys.stderr)
+        print(f"no results: {found} is empty", file=sys.stderr)
         return 1
     path = options.directory / "speed.md"
     path.write_text("".join(parts))
@@ -225,6 +227,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """
     Add the options of ``report``.
     """
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures were kept")
-    parser.add_argument("--directory", type=Path, default=REFERENCE, help="where the page and its plot go")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="directory of the results")
+    parser.add_argument("--directory", type=Path, default=REFERENCE, help="directory for the page and its plot")
     parser.set_defaults(function=run)

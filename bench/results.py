@@ -1,5 +1,5 @@
 """
-What was measured, and its tables: kept as JSON, so that a page can be written of it later.
+The results of measurements, and their tables. Results are kept as JSON, so that the page can be written later.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RESULTS = CACHE / "results"
 
 def _call_nanoseconds() -> float:
     """
-    Return what a call costs: builds of one version of Python differ by more than many a change here.
+    Return the nanoseconds of a call. Builds of one version of Python differ by more than many changes to s3proxy do.
     """
     count = 1_000_000
     return min(timeit.repeat("f()", "def f(): pass", number=count)) / count * 1e9
@@ -36,7 +36,7 @@ def _call_nanoseconds() -> float:
 
 def describe_machine() -> dict[str, str]:
     """
-    Return what a reader must know of the machine and of the versions.
+    Return what a reader must know about the machine and the versions, by title.
     """
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     found = {
@@ -55,7 +55,7 @@ def describe_machine() -> dict[str, str]:
 
 def describe_party(name: str) -> str:
     """
-    Return a party's version, where it tells one.
+    Return the version of a party; ``?`` if it does not report one.
     """
     places = {**os.environ, "PATH": f"{CACHE / 'bin'}:{os.environ.get('PATH', '')}:/usr/sbin"}
     commands = {
@@ -80,13 +80,13 @@ def describe_party(name: str) -> str:
 @dataclass
 class Results:
     """
-    All that one command measured.
+    The results of one command.
 
     Attributes:
-        kind: Which subcommand's.
+        kind: The name of the subcommand.
         command: The command line.
-        cells: What a party did with a load where it has no figures, or where these must not be compared.
-        sha256: CPU seconds of SHA-256 for a GiB, by load, one a round.
+        cells: By load and party, the reason why there are no results, or why they must not be compared.
+        sha256: CPU seconds of SHA-256 for a GiB, by load, one for each round.
     """
 
     kind: str
@@ -100,13 +100,13 @@ class Results:
 
     def of(self, load: str, party: str) -> list[Run]:
         """
-        Return the runs of a cell which have figures, in the order of their rounds.
+        Return the runs of a load on a party that had a successful request, in the order of their rounds.
         """
         return [run for run in self.runs if run.load == load and run.party == party and run.requests]
 
     def ratios(self, load: Load, party: str, base: str = "nginx") -> list[float]:
         """
-        Return a party's cost as a multiple of another's, round by round.
+        Return the cost of a party as a multiple of another party's, round by round.
         """
         bases = {run.number: run for run in self.of(load.name, base)}
         return [
@@ -118,14 +118,14 @@ class Results:
     @property
     def loads(self) -> list[Load]:
         """
-        The loads which were run, in the order of the list of loads.
+        The loads that were run, in the order of `LOADS`.
         """
         names = {run.load for run in self.runs}
         return [load for load in LOADS.values() if load.name in names]
 
     def write(self, path: Path) -> None:
         """
-        Keep it.
+        Write the results as JSON.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {**self.__dict__, "runs": [run.written() for run in self.runs]}
@@ -134,7 +134,7 @@ class Results:
 
 def read_results(path: Path) -> Results:
     """
-    Return what was kept.
+    Read the results that `Results.write` has written.
     """
     content = json.loads(path.read_text())
     return Results(**{**content, "runs": [Run(**run) for run in content["runs"]]})
@@ -142,14 +142,14 @@ def read_results(path: Path) -> Results:
 
 def command_line() -> str:
     """
-    Return how this process was called.
+    Return the command line of this process.
     """
     return " ".join(["python -m bench", *sys.argv[1:]])
 
 
 def spread(values: list[float], digits: int = 2) -> str:
     """
-    Write the median, and from what to what.
+    Return the median, with the minimum and the maximum, as text.
     """
     if not values:
         return "-"
@@ -177,7 +177,7 @@ HEADINGS = (
 
 def rows_of(results: Results, load: Load, parties: list[str]) -> list[list[str]]:
     """
-    Return the rows of one load, one for each party: medians of its rounds.
+    Return the rows of one load, one for each party, with the medians of its rounds.
     """
     rows = []
     for party in parties:

@@ -1,5 +1,5 @@
 """
-Whether the cost of a byte, and the memory of a connection, stay what they are with more clients and larger objects.
+Measure if the cost of a byte and the memory of a connection stay the same with more clients and larger objects.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KINDS = ("put-signed-64k", "put-unsigned", "get")
 CONNECTIONS = (1, 16, 256, 1000)
 OBJECT_SIZE = 4 * MIB
 """
-Bytes of an object where the connections vary.
+Bytes of an object in a series in which the number of connections varies.
 """
 
 SIZES = (MIB, 16 * MIB, 256 * MIB, GIB, 4 * GIB, 16 * GIB)
@@ -33,7 +33,7 @@ def _size(value: int) -> str:
 
 def series() -> Iterator[tuple[str, str, Load]]:
     """
-    Give each series' name, what varies in it, and the load.
+    Yield each load, after the title of its series and a label for the value that varies in it.
     """
     for kind in KINDS:
         load = LOADS[kind]
@@ -53,7 +53,7 @@ def series() -> Iterator[tuple[str, str, Load]]:
 
 def run(options: argparse.Namespace) -> int:
     """
-    Measure, print and keep.
+    Measure, print the table and write the results.
     """
     names = options.peers.split(",")
     results = Results("scale", command_line(), describe_machine(), {name: PARTIES[name].about for name in names})
@@ -61,12 +61,12 @@ def run(options: argparse.Namespace) -> int:
         if options.loads not in load.name or load.size > options.largest * GIB:
             continue
         results.more[load.name] = [title, label, load.connections]
-        # Each row has processes of its own: memory which one load left must not hide the next one's.
+        # Each row has its own processes, so that memory left by one load does not hide that of the next.
         for name in names:
             _measure(results, load, name, options)
         results.write(options.output)
     print("\n" + text_table(table(results)))
-    print(f"\nkept in {options.output}")
+    print(f"\nresults are in {options.output}")
     return 0
 
 
@@ -129,7 +129,7 @@ def table(results: Results) -> list[list[str]]:
 
 def _memory(runs: list[Run], connections: int) -> float:
     """
-    Return the KiB of memory which each connection took beyond what the idle party had.
+    Return the KiB of memory that each connection added to the idle party.
     """
     return (max(run.memory_peak for run in runs) - runs[0].memory_before) / KIB / connections
 
@@ -138,10 +138,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """
     Add the options of ``scale``.
     """
-    parser.add_argument("--loads", default="", help="only those whose name holds this")
-    parser.add_argument("--peers", default="nginx,s3proxy", help="parties, comma between them")
-    parser.add_argument("--rounds", type=int, default=3, help="of each row up to 1 GiB; larger ones are run once")
-    parser.add_argument("--mebibytes", type=int, default=1024, help="of each run, at least one object a connection")
-    parser.add_argument("--largest", type=int, default=16, help="GiB of the largest object")
-    parser.add_argument("--output", type=Path, default=RESULTS / "scale.json", help="where the figures are kept")
+    parser.add_argument("--loads", default="", help="run only the loads whose name contains this text")
+    parser.add_argument("--peers", default="nginx,s3proxy", help="parties, separated by commas")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each row up to 1 GiB; larger objects run once")
+    parser.add_argument("--mebibytes", type=int, default=1024, help="MiB of a run; at least one object per connection")
+    parser.add_argument("--largest", type=int, default=16, help="size of the largest object in GiB")
+    parser.add_argument("--output", type=Path, default=RESULTS / "scale.json", help="file for the results")
     parser.set_defaults(function=run)

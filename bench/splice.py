@@ -1,5 +1,5 @@
 """
-What splice(2) would save: two bare relays between sockets, one which copies and one which does not.
+Measure what splice(2) saves: two minimal relays between sockets, one with copies and one without.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _connected() -> tuple[socket.socket, socket.socket]:
 
 def copy(source: socket.socket, target: socket.socket, size: int) -> None:
     """
-    Relay as a `DirectWriter` does.
+    Relay by receive and send, as a `DirectWriter` does.
     """
     while data := source.recv(size):
         left = memoryview(data)
@@ -42,7 +42,7 @@ def copy(source: socket.socket, target: socket.socket, size: int) -> None:
 
 def splice(source: socket.socket, target: socket.socket, size: int) -> None:
     """
-    Relay by way of a pipe, whose bytes never come to user space.
+    Relay through a pipe, without a copy to user space.
     """
     end, begin = os.pipe()
     try:
@@ -63,7 +63,7 @@ def measure(relay: Relay, size: int, total: int) -> float:
     Return the CPU seconds for a GiB.
 
     Args:
-        size: Bytes of a block, and of the pipe.
+        size: The size of a block and of the pipe, in bytes.
         total: Bytes to relay.
     """
     giving, source = _connected()
@@ -110,7 +110,7 @@ def _take(source: socket.socket, total: int) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """
-    Measure and print.
+    Measure, and print the table.
     """
     found: dict[tuple[str, int], list[float]] = {(name, size): [] for size in BLOCK_SIZES for name in RELAYS}
     for number in range(options.rounds):
@@ -129,6 +129,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """
     Add the options of ``splice``.
     """
-    parser.add_argument("--rounds", type=int, default=9, help="times that each is measured")
-    parser.add_argument("--mebibytes", type=int, default=2048, help="MiB which are relayed each time")
+    parser.add_argument("--rounds", type=int, default=9, help="number of measurements of each relay")
+    parser.add_argument("--mebibytes", type=int, default=2048, help="MiB of each measurement")
     parser.set_defaults(function=run)

@@ -1,5 +1,5 @@
 """
-What a request costs with several worker processes, and how connections are spread over them (S5).
+Measure the cost of a request with several worker processes, and how connections are spread over them (S5).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ LOAD_NAMES = ("get-1k-64", "put-1k-64")
 SPREAD_CONNECTIONS = 400
 BOUND, SPREAD_BOUND = 1.1, 0.2
 """
-S5: the cost beside one worker's, and how far a worker's connections may be from the mean.
+The bounds of S5: the cost as a multiple of one worker's, and how far a worker's connections may be from the mean.
 """
 
 
 def connections_of(pid: int, port: int) -> dict[int, int]:
     """
-    Return how many connections of clients each process of a tree has.
+    Return the number of client connections of each process of a tree, without those that have none.
     """
     counts = {one: established_count(one, port) for one in process_tree(pid)}
     return {one: count for one, count in counts.items() if count}
@@ -43,7 +43,7 @@ def _look(pid: int, port: int) -> dict[str, Any]:
 
 def run(options: argparse.Namespace) -> int:
     """
-    Measure, print and keep.
+    Measure, print the table and write the results.
     """
     results = Results("workers", command_line(), describe_machine())
     with prepared() as bench, ExitStack() as stack:
@@ -74,13 +74,13 @@ def run(options: argparse.Namespace) -> int:
             results.more["spread"][str(count)] = _spread_of(bench.generator, *places[count])
     results.write(options.output)
     print("\n" + text_table(table(results)))
-    print(f"\nkept in {options.output}")
+    print(f"\nresults are in {options.output}")
     return 0
 
 
 def _spread_of(generator: Generator, pid: int, port: int) -> list[int]:
     """
-    Return how many of many connections, made at once, each worker has.
+    Make many connections at once. Return the number of connections of each worker that has any, sorted.
     """
     load = LOADS["get-1k-64"]
     wide = replace(load, connections=SPREAD_CONNECTIONS)
@@ -132,7 +132,7 @@ def table(results: Results) -> list[list[str]]:
 
 def goals_of(results: Results) -> list[Goal]:
     """
-    Return the goals which it judges.
+    Return the goals that these results decide.
     """
     found = []
     for name in LOAD_NAMES:
@@ -151,7 +151,11 @@ def goals_of(results: Results) -> list[Goal]:
 
 def _farthest(counts: list[int], workers: int) -> float:
     """
-    Return how far the connections of one of some workers are from the mean; those without any are not in the list.
+    Return the largest distance of a worker's connections from the mean, as a share of the mean.
+
+    Args:
+        counts: The connections of each worker that has any.
+        workers: The number of all workers.
     """
     mean = sum(counts) / workers
     return max(abs(one - mean) for one in [*counts, *[0] * (workers - len(counts))]) / mean
@@ -161,7 +165,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """
     Add the options of ``workers``.
     """
-    parser.add_argument("--rounds", type=int, default=5, help="how often each load is run, all in turn")
-    parser.add_argument("--requests", type=int, default=8000, help="of each run")
-    parser.add_argument("--output", type=Path, default=RESULTS / "workers.json", help="where the figures are kept")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; each runs all counts in turn")
+    parser.add_argument("--requests", type=int, default=8000, help="requests of each run")
+    parser.add_argument("--output", type=Path, default=RESULTS / "workers.json", help="file for the results")
     parser.set_defaults(function=run)

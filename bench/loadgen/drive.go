@@ -20,20 +20,20 @@ import (
 )
 
 const (
-	batchSize   = 512 << 10 // bytes which one system call writes
+	batchSize   = 512 << 10 // maximum bytes of one write
 	batchPieces = 256
 	patience    = 60 * time.Second
 	maxFailures = 20
 )
 
-// A job says what to send where. All bytes are in one file, the arena; a body is a list of pieces of it, so that one
-// block of data serves every chunk of a large object.
+// A job describes the requests to send. All bytes are in one file, the arena. A body is a list of pieces of the arena,
+// so that every chunk of a large object uses the same block of data.
 type job struct {
 	Address     string  `json:"address"`
 	TLS         bool    `json:"tls"`
 	Connections int     `json:"connections"`
 	Requests    int64   `json:"requests"`
-	Seconds     float64 `json:"seconds"` // no request begins after them; 0 for no such end
+	Seconds     float64 `json:"seconds"` // no request begins after this time; 0 for no limit
 	Arena       string  `json:"arena"`
 	Pieces      string  `json:"pieces"` // pairs of uint64, little endian: offset and size
 	Item        item    `json:"item"`
@@ -90,8 +90,8 @@ func mapFile(name string) []byte {
 	return data
 }
 
-// drive runs one job: says "ready" when all connections are there and warm, starts at the first byte from standard
-// input, and writes the result.
+// drive runs one job. It prints "ready" when all connections are made and each had a first request. It starts at the
+// first byte from standard input, and prints the result.
 func drive(name string) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -145,7 +145,7 @@ func drive(name string) {
 		log.Fatal(err)
 	}
 	fmt.Println(string(written))
-	// The connections stay until whoever measures has looked at the server.
+	// The connections stay open until standard input ends: the caller first measures the server.
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
@@ -175,7 +175,7 @@ type client struct {
 	times      []time.Duration
 }
 
-// An errResponse is a response other than the one which was wanted.
+// An errResponse is a response other than the expected one.
 type errResponse struct{ key string }
 
 func (e errResponse) Error() string { return e.key }
@@ -187,7 +187,7 @@ func (c *client) connect() error {
 	}
 	c.connection = connection
 	if c.generator.job.TLS {
-		// The certificate is of this run alone; who answers is not in question.
+		// The certificate was made for this run. Nothing depends on the identity of the server.
 		secured := tls.Client(connection, &tls.Config{InsecureSkipVerify: true})
 		if err := secured.Handshake(); err != nil {
 			c.lose()
@@ -256,10 +256,10 @@ func reason(err error) string {
 }
 
 func (c *client) ask(what item) error {
-	// At least 10 MB a second.
+	// The deadline allows for 10 MB per second.
 	_ = c.connection.SetDeadline(time.Now().Add(patience + time.Duration(what.Response)*100))
 	sent := c.send(c.generator.pieces[what.First : what.First+what.Count])
-	// Who refuses early stops reading, and has answered.
+	// A server that refuses early stops reading, but has sent a response.
 	response, err := readHead(c.reader)
 	for err == nil && strings.HasPrefix(response.line[9:], "100") {
 		response, err = readHead(c.reader)
@@ -311,7 +311,7 @@ func (c *client) refused(status string, response head) error {
 	return errResponse{status}
 }
 
-// send writes pieces in large blocks; the deadline moves with each, because an object may be of any size.
+// send writes pieces in large blocks. Each block moves the deadline, because an object may have any size.
 func (c *client) send(pieces []piece) error {
 	for len(pieces) > 0 {
 		size := uint64(0)

@@ -1,5 +1,5 @@
-// Loadgen is both ends of a measurement: a backend which swallows and gives bytes, and clients which send requests
-// that were signed before. Neither is measured, so both do as little as they can.
+// Loadgen is both ends of a measurement: a backend that discards bodies and generates objects, and clients that send
+// requests signed in advance. Neither is measured, so both do as little as possible.
 package main
 
 import (

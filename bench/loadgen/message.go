@@ -12,13 +12,13 @@ import (
 
 const readSize = 1 << 20
 
-// errHead is a head which is no HTTP/1.1, or too long.
+// errHead is the error of a head that is not HTTP/1.1, or is too long.
 var errHead = errors.New("not a head of HTTP/1.1")
 
-// A head is the first line of a message, and what its framing needs.
+// A head has the first line of a message, and the headers for its framing.
 type head struct {
 	line     string
-	length   int64 // -1 where none is declared
+	length   int64 // -1 if none is declared
 	chunked  bool
 	closes   bool
 	expects  bool
@@ -69,11 +69,11 @@ func readHead(reader *bufio.Reader) (head, error) {
 	}
 }
 
-// A discarder throws away what a connection brings.
+// A discarder discards bytes from a connection.
 type discarder struct {
 	connection net.Conn
 	reader     *bufio.Reader
-	raw        syscall.RawConn // nil where bytes must be read, as those of TLS
+	raw        syscall.RawConn // nil if bytes must be read, as with TLS
 	buffer     []byte
 }
 
@@ -85,7 +85,7 @@ func newDiscarder(connection net.Conn, reader *bufio.Reader) *discarder {
 	return made
 }
 
-// skip throws away exactly so many bytes.
+// skip discards a number of bytes.
 func (d *discarder) skip(count int64) error {
 	if buffered := int64(d.reader.Buffered()); buffered > 0 {
 		if buffered > count {
@@ -114,7 +114,7 @@ func (d *discarder) skip(count int64) error {
 	return nil
 }
 
-// receive takes bytes from the kernel; those of TCP are not copied out of it (MSG_TRUNC, tcp(7)).
+// receive receives bytes from the kernel. Bytes of TCP are not copied to user space (MSG_TRUNC, tcp(7)).
 func (d *discarder) receive(buffer []byte) (int, error) {
 	if d.raw == nil {
 		return d.connection.Read(buffer)
@@ -139,7 +139,7 @@ func (d *discarder) receive(buffer []byte) (int, error) {
 	return received, nil
 }
 
-// skipChunks throws away a body in chunked transfer coding, and returns its size.
+// skipChunks discards a body in chunked transfer coding, and returns its size.
 func (d *discarder) skipChunks() (int64, error) {
 	total := int64(0)
 	for {
@@ -168,7 +168,7 @@ func (d *discarder) skipChunks() (int64, error) {
 	}
 }
 
-// skipBody throws away a message's body, and returns its size.
+// skipBody discards the body of a message, and returns its size.
 func (d *discarder) skipBody(of head) (int64, error) {
 	if of.chunked {
 		return d.skipChunks()

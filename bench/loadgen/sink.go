@@ -24,16 +24,16 @@ const (
 
 var (
 	block = make([]byte, blockSize)
-	// The objects which a listing shows; their sizes are in their names.
+	// The objects in a listing. Their sizes are in their names.
 	listed = []string{"size-1024", "size-4096", "size-1048576", "size-16777216", "size-268435456"}
 	isTold = os.Getenv("LOADGEN_LOG") != ""
 	asked  atomic.Int64
 )
 
-// Whoever measures asks how often the others asked.
+// The target for the number of requests so far. Requests for it are not counted.
 const countTarget = "/-/count"
 
-// serve responds as a storage which has every object: `/bucket/size-N` is N bytes.
+// serve responds as a storage system that has every object: `/bucket/size-N` is N bytes.
 func serve(address string) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -151,7 +151,7 @@ func respondWithObject(connection net.Conn, isHead bool, size int64, rangeOf str
 	return nil
 }
 
-// respondWithOther is for what proxies ask about a storage before, or beside, an object.
+// respondWithOther responds to the requests that proxies send besides those for an object.
 func respondWithOther(method, raw, query string) (string, string) {
 	names, _ := url.ParseQuery(query)
 	switch {
