@@ -596,7 +596,7 @@ def test_a_directory_that_others_reach(tmp_path: Path) -> None:
     with pytest.raises(CannotKeepUploads, match="chmod 700"):
         MultipartStore(directory, LIMITS, lambda: 0.0)
     (tmp_path / "file").touch()
-    with pytest.raises(CannotKeepUploads, match="no directory"):
+    with pytest.raises(CannotKeepUploads, match="is not a directory"):
         MultipartStore(tmp_path / "file", LIMITS, lambda: 0.0)
     with pytest.raises(CannotKeepUploads, match="No such file"):
         MultipartStore(tmp_path / "a" / "b", LIMITS, lambda: 0.0)
