@@ -25,6 +25,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+from trustme import CA
 from twisted.internet import reactor as _reactor
 
 import s3proxy
@@ -32,7 +33,6 @@ from bench.loads import KIB
 from bench.results import text_table
 from s3proxy.configuration.loading import read_configuration
 from s3proxy.daemon.service import make_service
-from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.support.processes import free_port, write_configuration
 from tests.support.signer import HASH, SIGNED_CHUNKS, Signer
 
@@ -125,8 +125,9 @@ class Lab:
         self._backends: list[tuple[socket.socket, bytearray]] = []
         self._clients: dict[bool, list[socket.socket]] = {False: [], True: []}
         self._ports = {False: free_port(), True: free_port()}
-        certificate, key = make_certificate(make_authority(), ["127.0.0.1"]).write(directory, "lab")
-        tls = f"ssl:{self._ports[True]}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+        certificate = directory / "lab.pem"
+        CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+        tls = f"ssl:{self._ports[True]}:interface=127.0.0.1:privateKey={certificate}"
         path = write_configuration(
             directory,
             f"http://127.0.0.1:{self._listener.getsockname()[1]}",

@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from trustme import CA
+
 from bench.goals import HEADINGS as GOAL_HEADINGS
 from bench.goals import RELAYS, TARGETS, goals_of
 from bench.loads import LOADS, MIB, Load
@@ -28,7 +30,6 @@ from bench.results import (
     rows_of,
     text_table,
 )
-from s3proxy.testing.certificates import make_authority, make_certificate
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Bench:
     directory: Path
     sink: int
     generator: Generator
-    certificate: tuple[Path, Path]
+    certificate: Path
 
 
 @contextmanager
@@ -58,11 +59,12 @@ def prepared() -> Iterator[Bench]:
     directory = Path(tempfile.mkdtemp(prefix="s3proxy-bench-"))
     # The worker of nginx runs as the user nobody.
     directory.chmod(0o755)
-    made = make_certificate(make_authority("s3proxy bench"), ["localhost", "127.0.0.1"])
+    certificate = directory / "bench.pem"
+    CA().issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
     try:
         with running_sink(directory) as (sink_pid, sink):
             generator = Generator(loadgen(), requests, sink_pid, sink)
-            yield Bench(directory, sink, generator, made.write(directory, "bench"))
+            yield Bench(directory, sink, generator, certificate)
     finally:
         shutil.rmtree(requests, ignore_errors=True)
         shutil.rmtree(directory, ignore_errors=True)

@@ -130,7 +130,7 @@ class Place:
         directory: An empty directory for the party.
         port: The port that it listens on.
         sink: The port of the backend.
-        certificate: The paths of a certificate and its key, if the party uses TLS.
+        certificate: The path of a key and its certificate, if the party uses TLS.
         workers: The number of worker processes of s3proxy.
         connections: The maximum number of connections from s3proxy to the backend.
         access_log: Whether s3proxy writes an access log.
@@ -139,7 +139,7 @@ class Place:
     directory: Path
     port: int
     sink: int
-    certificate: tuple[Path, Path] | None = None
+    certificate: Path | None = None
     workers: int = 1
     connections: int = 512
     access_log: bool = False
@@ -204,7 +204,7 @@ def _nginx(place: Place) -> list[str]:
     tls, certificate = "", ""
     if place.certificate is not None:
         tls = "ssl"
-        certificate = f"ssl_certificate {place.certificate[0]}; ssl_certificate_key {place.certificate[1]};"
+        certificate = f"ssl_certificate {place.certificate}; ssl_certificate_key {place.certificate};"
     path = place.directory / "nginx.conf"
     path.write_text(
         NGINX.format(directory=place.directory, sink=place.sink, port=place.port, tls=tls, certificate=certificate)
@@ -215,9 +215,7 @@ def _nginx(place: Place) -> list[str]:
 def _haproxy(place: Place) -> list[str]:
     tls = ""
     if place.certificate is not None:
-        pem = place.directory / "both.pem"
-        pem.write_bytes(b"".join(path.read_bytes() for path in place.certificate))
-        tls = f"ssl crt {pem}"
+        tls = f"ssl crt {place.certificate}"
     path = place.directory / "haproxy.cfg"
     path.write_text(HAPROXY.format(port=place.port, sink=place.sink, tls=tls))
     return [_installed("haproxy", "haproxy"), "-f", str(path)]
@@ -226,8 +224,7 @@ def _haproxy(place: Place) -> list[str]:
 def _s3proxy(place: Place) -> list[str]:
     endpoint = f"tcp:{place.port}:interface=127.0.0.1"
     if place.certificate is not None:
-        certificate, key = place.certificate
-        endpoint = f"ssl:{place.port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+        endpoint = f"ssl:{place.port}:interface=127.0.0.1:privateKey={place.certificate}"
     (place.directory / "s3proxy.toml").write_text(
         S3PROXY.format(
             endpoint=endpoint,
@@ -249,7 +246,7 @@ def _s3proxy(place: Place) -> list[str]:
 def _versitygw(place: Place) -> list[str]:
     certificate = []
     if place.certificate is not None:
-        certificate = ["--cert", str(place.certificate[0]), "--key", str(place.certificate[1])]
+        certificate = ["--cert", str(place.certificate), "--key", str(place.certificate)]
     return [
         _go_program("versitygw", "github.com/versity/versitygw/cmd/versitygw@latest"),
         *("--port", f"127.0.0.1:{place.port}", "--access", KEY.access_key_id, "--secret", KEY.secret),
@@ -265,7 +262,7 @@ def _rclone(place: Place) -> list[str]:
     path.write_text(RCLONE.format(sink=place.sink, sink_key=SINK_KEY, sink_secret=SINK_SECRET))
     certificate = []
     if place.certificate is not None:
-        certificate = ["--cert", str(place.certificate[0]), "--key", str(place.certificate[1])]
+        certificate = ["--cert", str(place.certificate), "--key", str(place.certificate)]
     return [
         _go_program("rclone", "github.com/rclone/rclone@latest"),
         *("--config", str(path), "serve", "s3", "--addr", f"127.0.0.1:{place.port}"),
@@ -278,7 +275,7 @@ def _gaul(place: Place) -> list[str]:
     if place.certificate is not None:
         path = place.directory / "keystore.p12"
         command = ["openssl", "pkcs12", "-export", "-out", str(path), "-passout", "pass:bench-bench"]
-        command += ["-in", str(place.certificate[0]), "-inkey", str(place.certificate[1])]
+        command += ["-in", str(place.certificate)]
         subprocess.run(command, check=True)
         keystore = f"s3proxy.keystore-path={path}\ns3proxy.keystore-password=bench-bench"
     path = place.directory / "gaul.properties"
@@ -352,7 +349,7 @@ def running_party(
     party: Party,
     directory: Path,
     sink: int,
-    certificate: tuple[Path, Path] | None = None,
+    certificate: Path | None = None,
     *,
     workers: int = 1,
     connections: int = 512,

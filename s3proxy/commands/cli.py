@@ -56,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_presign(options)
     if options.command == "doctor":
         return run_doctor(options)
-    if find_spec("boto3") is None:
-        print("the demonstration requires boto3: pip install boto3", file=sys.stderr)
+    lacking = [name for name in ("boto3", "trustme") if find_spec(name) is None]
+    if lacking:
+        told = f"the demonstration requires {' and '.join(lacking)}: pip install {' '.join(lacking)}"
+        print(told, file=sys.stderr)
         return WRONG
     from s3proxy.commands.demo import run_demo
 

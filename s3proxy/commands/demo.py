@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trustme import CA
 from twisted.internet.threads import deferToThread
 
 from s3proxy.awschunked.encoder import ChunkEncoder
@@ -25,7 +26,6 @@ from s3proxy.daemon.service import ProxyService
 from s3proxy.sigv4.chunks import ChunkSigner
 from s3proxy.sigv4.scope import CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
-from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.legacy_quirks import MODES
 from s3proxy.testing.legacy_store import LegacyStore
 
@@ -125,16 +125,17 @@ class Demo:
         keys.write_text(
             f'[[key]]\naccess_key_id = "{self._client_key_id}"\nsecret_access_key = "{self._client_secret}"\n'
         )
-        authority = make_authority("s3proxy demo authority")
-        self.authority_path, _ = authority.write(directory, "authority")
-        certificate_path, key_path = make_certificate(authority, ["127.0.0.1", "localhost"]).write(directory, "server")
+        authority = CA(organization_name="s3proxy demo")
+        self.authority_path, certificate_path = directory / "authority.pem", directory / "server.pem"
+        authority.cert_pem.write_to_path(self.authority_path)
+        authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(certificate_path)
         tls_port = self._port + 1 if self._port else 0
         settings = make_settings(
             {
                 "server": {
                     "listen": [
                         f"tcp:{self._port}:interface=127.0.0.1",
-                        f"ssl:{tls_port}:interface=127.0.0.1:privateKey={key_path}:certKey={certificate_path}",
+                        f"ssl:{tls_port}:interface=127.0.0.1:privateKey={certificate_path}",
                     ],
                     "multipart_directory": "multipart",
                 },

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from trustme import CA
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
 
@@ -21,7 +22,6 @@ from s3proxy.backend.trouble import why
 from s3proxy.configuration.options import BackendSettings
 from s3proxy.daemon.backends import CannotStart, make_endpoint, spooled_size
 from s3proxy.profiles.known import PROFILES
-from s3proxy.testing.certificates import make_authority
 from s3proxy.testing.faulty_backend import FaultyBackend
 from tests.support.harness import AUTHORITY, server_context, turns, until
 
@@ -79,7 +79,7 @@ def ca_file(tmp_path: Path) -> Path:
     The file of the issuer of the tests' servers.
     """
     path = tmp_path / "ca.pem"
-    path.write_bytes(AUTHORITY.certificate_pem)
+    AUTHORITY.cert_pem.write_to_path(path)
     return path
 
 
@@ -134,7 +134,7 @@ async def test_only_the_own_issuer_is_trusted_where_one_is_set(tmp_path: Path) -
     With another issuer set, and with none, the tests' server is not trusted.
     """
     other = tmp_path / "other.pem"
-    other.write_bytes(make_authority().certificate_pem)
+    CA().cert_pem.write_to_path(other)
 
     for path in (other, None):
         fault, server = await ask(path, server_context())

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from s3proxy.testing.certificates import make_authority, make_certificate
+from trustme import CA
+
 from s3proxy.testing.legacy_quirks import MODES
 from tests.clients.catalogue import apt_program
 from tests.integration import rgw, swift, versitygw
@@ -162,10 +163,11 @@ class Field:
         self._kinds = [BACKENDS[name] for name in names]
         self._processes: list[subprocess.Popen[bytes]] = []
         self._servers: list[Any] = []
-        self._authority = make_authority()
-        self.authority, _ = self._authority.write(directory, "authority")
-        names_of_server = ["127.0.0.1", "localhost", DOMAIN, f"*.{DOMAIN}"]
-        self._certificate = make_certificate(self._authority, names_of_server).write(directory, "server")
+        self._authority = CA()
+        self.authority, self._server = directory / "authority.pem", directory / "server.pem"
+        self._authority.cert_pem.write_to_path(self.authority)
+        certificate = self._authority.issue_cert("127.0.0.1", "localhost", DOMAIN, f"*.{DOMAIN}")
+        certificate.private_key_and_cert_chain_pem.write_to_path(self._server)
         self._proxy_lines: list[str] = []
         self._tls_ports: list[int] = []
 
@@ -193,7 +195,7 @@ class Field:
                 f'name = "{kind.storage}"\nurl = "http://127.0.0.1:{storage_port}"\nprofile = "{kind.profile}"\n'
                 f'signature = "{kind.signature}"\naccess_key_id = "{door.key_id}"\n'
                 f'secret_access_key = "{door.secret}"\n{kind.lines}',
-                self._certificate,
+                self._server,
                 DOMAIN,
                 lines=f'multipart_directory = "{directory / "multipart"}"\n',
             )
@@ -224,11 +226,9 @@ class Field:
         Add TLS in front of a port; return both ports by scheme.
         """
         tls_port = free_port()
-        pem = self.directory / "server.pem"
-        pem.write_bytes(b"".join(path.read_bytes() for path in self._certificate))
         self._tls_ports.append(tls_port)
         self._proxy_lines.append(
-            f"listen {name}\n    bind 127.0.0.1:{tls_port} ssl crt {pem} alpn http/1.1\n"
+            f"listen {name}\n    bind 127.0.0.1:{tls_port} ssl crt {self._server} alpn http/1.1\n"
             f"    server {name} 127.0.0.1:{port}\n"
         )
         return {"http": port, "https": tls_port}

@@ -11,8 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import pytest_twisted
+from OpenSSL.crypto import FILETYPE_PEM, X509Store, X509StoreContext, X509StoreFlags, load_certificate
+from twisted.internet import reactor
 
 from s3proxy.commands.cli import main
+from s3proxy.commands.demo import Demo
 
 
 def test_the_demo_shows_everything(tmp_path: Path) -> None:
@@ -81,13 +85,38 @@ def test_a_port_which_is_none(port: str, capsys: pytest.CaptureFixture[str]) -> 
     assert "is not a port from 0 to 65534" in capsys.readouterr().err
 
 
-def test_without_boto3_the_demo_says_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("lacking", "told"),
+    [
+        (["boto3"], "boto3: pip install boto3"),
+        (["trustme"], "trustme: pip install trustme"),
+        (["boto3", "trustme"], "boto3 and trustme: pip install boto3 trustme"),
+    ],
+)
+def test_the_demo_says_how_to_install_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lacking: list[str], told: str
 ) -> None:
     """
-    An installation without extras has no boto3.
+    An installation without extras has neither package.
     """
-    monkeypatch.setitem(sys.modules, "boto3", None)
+    for name in lacking:
+        monkeypatch.setitem(sys.modules, name, None)
 
     assert main(["demo"]) == 1
-    assert capsys.readouterr().err == "the demonstration requires boto3: pip install boto3\n"
+    assert capsys.readouterr().err == f"the demonstration requires {told}\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_authority_of_the_demo_passes_a_strict_check(tmp_path: Path) -> None:
+    """
+    Python 3.13 checks strictly by default: it refuses an authority without a key usage extension.
+    """
+    demo = Demo(tmp_path, reactor, 0)
+    demo.start()
+    await demo.stop()
+    strict = X509Store()
+    strict.set_flags(X509StoreFlags.X509_STRICT)
+    strict.add_cert(load_certificate(FILETYPE_PEM, demo.authority_path.read_bytes()))
+    server = load_certificate(FILETYPE_PEM, (tmp_path / "server.pem").read_bytes())
+
+    assert X509StoreContext(strict, server).verify_certificate() is None

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from trustme import CA
 
 from s3proxy.commands.cli import main
-from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest, respond_ok
 from tests.support.daemon import BODY, LONG, Daemon, twistd_arguments
 from tests.support.harness import SERVER, until
@@ -399,9 +399,10 @@ async def test_a_reload_does_not_say_that_a_tls_port_is_closed(tmp_path: Path) -
     """
     The socket stays open, with another certificate.
     """
-    certificate, key = make_certificate(make_authority(), ["127.0.0.1"]).write(tmp_path, "server")
+    certificate = tmp_path / "server.pem"
+    CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
     port = free_port()
-    listen = f"ssl:{port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    listen = f"ssl:{port}:interface=127.0.0.1:privateKey={certificate}"
     daemon = Daemon(tmp_path, listen=listen)
     with running(twistd_arguments(daemon.configuration), tmp_path) as process:
         await until_listening(port, process)

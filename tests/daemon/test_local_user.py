@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from trustme import CA
 
 from s3proxy.commands.cli import main
-from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest
 from tests.support.daemon import LONG, twistd_arguments
 from tests.support.harness import until
@@ -290,13 +290,13 @@ def test_check_warns_of_a_listeners_private_key(
     """
     An endpoint string names the file.
     """
-    certificate, key = make_certificate(make_authority(), ["localhost"]).write(tmp_path, "server")
+    key = tmp_path / "server.pem"
+    CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(key)
     key.chmod(mode)
-    write_configuration(
-        tmp_path, "http://127.0.0.1:1", listen=f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
-    ).chmod(0o600)
+    listen = f"ssl:0:interface=127.0.0.1:privateKey={key}"
+    write_configuration(tmp_path, "http://127.0.0.1:1", listen=listen).chmod(0o600)
 
-    assert len([line for line in reported(tmp_path, capsys) if "server.key: every user" in line]) == count
+    assert len([line for line in reported(tmp_path, capsys) if "server.pem: every user" in line]) == count
 
 
 @pytest.mark.parametrize(("mode", "count"), [(0o777, 1), (0o1777, 0), (0o775, 0), (0o700, 0)], ids=oct)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trustme import CA
 
-from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
 from tests.integration.rgw import KEY_ID, SECRET, Gateway, install
 
@@ -74,9 +74,10 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     install()
     os.environ.pop("AWS_CA_BUNDLE", None)
     directory = tmp_path_factory.mktemp("rgw")
-    authority = make_authority()
-    authority_path, _ = authority.write(directory, "authority")
-    server = make_certificate(authority, ["127.0.0.1", "localhost"]).write(directory, "server")
+    authority = CA()
+    authority_path, server = directory / "authority.pem", directory / "server.pem"
+    authority.cert_pem.write_to_path(authority_path)
+    authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(server)
     gateway = Gateway(directory, authority)
     daemons: list[subprocess.Popen[bytes]] = []
     ways = {}

@@ -14,7 +14,7 @@ CLIENT_KEY_ID, CLIENT_SECRET = "CLIENTACCESSKEY00001", "client-secret-of-the-int
 
 
 def start_daemon(
-    directory: Path, backend: str, server: tuple[Path, Path], domain: str = "", *, lines: str = ""
+    directory: Path, backend: str, server: Path, domain: str = "", *, lines: str = ""
 ) -> tuple[subprocess.Popen[bytes], int, int]:
     """
     Start the daemon without waiting for it; return its process and its ports for http and https.
@@ -22,7 +22,7 @@ def start_daemon(
     Args:
         directory: Directory for its files; it does not exist yet.
         backend: The lines of its ``[[backend]]``.
-        server: Paths of its certificate and of the key.
+        server: Path of its key and its certificate.
         domain: The domain below which a host name begins with a bucket; empty for none.
         lines: Further lines of its ``[server]``.
     """
@@ -35,7 +35,7 @@ def start_daemon(
         f"""[server]
 listen = [
     "tcp:{port}:interface=127.0.0.1",
-    "ssl:{tls_port}:interface=127.0.0.1:privateKey={server[1]}:certKey={server[0]}",
+    "ssl:{tls_port}:interface=127.0.0.1:privateKey={server}",
 ]
 {f'domains = ["{domain}"]' if domain else ""}
 {lines}

@@ -14,7 +14,8 @@ import urllib.request
 import uuid
 from pathlib import Path
 
-from s3proxy.testing.certificates import MadeCertificate, make_certificate
+from trustme import CA
+
 from tests.support.processes import end_all, free_port
 
 PACKAGES = ("radosgw", "ceph-osd", "ceph-mon", "ceph-common")
@@ -63,9 +64,7 @@ class Gateway:
         tls_port: Its port for https.
     """
 
-    def __init__(
-        self, directory: Path, authority: MadeCertificate, store: str = "memstore", domain: str = "localhost"
-    ) -> None:
+    def __init__(self, directory: Path, authority: CA, store: str = "memstore", domain: str = "localhost") -> None:
         self._directory = directory
         self._store = store
         self._domain = domain
@@ -73,8 +72,8 @@ class Gateway:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._logs = (directory / "ceph.log").open("ab")
         self.port, self.tls_port, self._monitor_port = free_port(), free_port(), free_port()
-        made = make_certificate(authority, ["127.0.0.1", "localhost", domain, f"*.{domain}"])
-        (directory / "tls.pem").write_bytes(made.private_key_pem + made.certificate_pem)
+        certificate = authority.issue_cert("127.0.0.1", "localhost", domain, f"*.{domain}")
+        certificate.private_key_and_cert_chain_pem.write_to_path(directory / "tls.pem")
 
     def start(self) -> None:
         """

@@ -22,8 +22,8 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from trustme import CA
 
-from s3proxy.testing.certificates import make_authority
 from tests.integration import rgw, swift
 from tests.integration.golang import MINIO, environment, install_program
 from tests.integration.versitygw import install as install_versitygw
@@ -102,7 +102,7 @@ def running_rgw(directory: Path) -> Iterator[Storage]:
     Ceph Object Gateway.
     """
     rgw.install()
-    gateway = rgw.Gateway(directory, make_authority())
+    gateway = rgw.Gateway(directory, CA())
     try:
         gateway.start()
         yield Storage(gateway.port, rgw.KEY_ID, rgw.SECRET)

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from trustme import CA
 
-from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.golang import environment
 from tests.integration.versitygw import install
 from tests.support.daemon import twistd_arguments
@@ -145,9 +145,10 @@ def setup(tmp_path: Path) -> Iterator[Setup]:
     """
     gateways = Gateways(tmp_path)
     port, tls_port, admin_port = free_port(), free_port(), free_port()
-    authority = make_authority()
-    authority_path, _ = authority.write(tmp_path, "authority")
-    certificate, key = make_certificate(authority, ["127.0.0.1"]).write(tmp_path, "server")
+    authority = CA()
+    authority_path, server = tmp_path / "authority.pem", tmp_path / "server.pem"
+    authority.cert_pem.write_to_path(authority_path)
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(server)
     (tmp_path / "keys.toml").write_text(
         f'[[key]]\naccess_key_id = "{CLIENT_KEY}"\nsecret_access_key = "{CLIENT_SECRET}"\n'
     )
@@ -157,7 +158,7 @@ def setup(tmp_path: Path) -> Iterator[Setup]:
         f"""[server]
 listen = [
     "tcp:{port}:interface=127.0.0.1",
-    "ssl:{tls_port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}",
+    "ssl:{tls_port}:interface=127.0.0.1:privateKey={server}",
 ]
 admin = "tcp:{admin_port}:interface=127.0.0.1"
 [[backend]]

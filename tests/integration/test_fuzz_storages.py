@@ -23,6 +23,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 import pytest_twisted
+from trustme import CA
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint
@@ -30,7 +31,6 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from s3proxy.authentication.realm import Anonymous
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey
-from s3proxy.testing.certificates import make_authority
 from tests.fuzz.grammar import ATTACKS, OWN, VICTIM, Draft, make_case
 from tests.fuzz.recording import Asker
 from tests.fuzz.signing import Attacker
@@ -78,7 +78,7 @@ class Running:
 @contextmanager
 def _rgw(directory: Path) -> Iterator[Running]:
     rgw.install()
-    gateway = rgw.Gateway(directory, make_authority())
+    gateway = rgw.Gateway(directory, CA())
     try:
         gateway.start()
         yield Running("ceph-rgw", gateway.port, BackendKey(rgw.KEY_ID, rgw.SECRET), gateway.wait)

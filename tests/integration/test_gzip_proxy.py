@@ -24,9 +24,9 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
+from trustme import CA
 
 from s3proxy.profiles.known import PROFILES
-from s3proxy.testing.certificates import make_authority
 from tests.clients import walrus
 from tests.integration import rgw
 from tests.integration.conftest import CLIENT_KEY_ID, CLIENT_SECRET
@@ -123,7 +123,7 @@ def key_of(number: int) -> str:
 @contextmanager
 def _gateway(directory: Path) -> Iterator[tuple[int, str, str]]:
     rgw.install()
-    gateway = rgw.Gateway(directory, make_authority())
+    gateway = rgw.Gateway(directory, CA())
     try:
         gateway.start()
         yield gateway.port, rgw.KEY_ID, rgw.SECRET

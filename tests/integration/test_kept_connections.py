@@ -26,10 +26,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from trustme import CA
 
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import parse_response_head
-from s3proxy.testing.certificates import make_authority
 from tests.integration import rgw, swift
 from tests.integration.storages import Processes
 from tests.integration.stray import StrayStore
@@ -105,7 +105,7 @@ class Storage:
 @contextmanager
 def _rgw(directory: Path) -> Iterator[Storage]:
     rgw.install()
-    gateway = rgw.Gateway(directory, make_authority(), store="bluestore")
+    gateway = rgw.Gateway(directory, CA(), store="bluestore")
     try:
         gateway.start()
         gateway.create_user("other", *_RGW_OTHER)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from trustme import CA
 
-from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
 from tests.integration.golang import CACHE, MINIO, environment, find_go, install_program
 from tests.integration.storages import Endpoint
@@ -108,13 +108,15 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     Both run until the last test has ended.
     """
     directory = tmp_path_factory.mktemp("minio-go")
-    authority = make_authority()
-    ca_file, _ = authority.write(directory, "authority")
-    certificate, key = make_certificate(authority, ["127.0.0.1", "localhost"]).write(directory, "server")
+    authority = CA()
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    ca_file, server = directory / "authority.pem", directory / "server.pem"
+    authority.cert_pem.write_to_path(ca_file)
+    certificate.private_key_and_cert_chain_pem.write_to_path(server)
     certificates = directory / "certificates"
     certificates.mkdir()
-    (certificates / "public.crt").symlink_to(certificate)
-    (certificates / "private.key").symlink_to(key)
+    certificate.cert_chain_pems[0].write_to_path(certificates / "public.crt")
+    certificate.private_key_pem.write_to_path(certificates / "private.key")
     port = free_port()
     processes = []
     try:
@@ -141,7 +143,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
         )
         # The tests make buckets in these regions, and then sign for them.
         daemon, _, tls_port = start_daemon(
-            directory / "s3proxy", backend, (certificate, key), lines='accepted_regions = ["eu-central-1", "us-west-2"]'
+            directory / "s3proxy", backend, server, lines='accepted_regions = ["eu-central-1", "us-west-2"]'
         )
         processes.append(daemon)
         for process, listened in zip(processes, (port, tls_port), strict=True):

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trustme import CA
 
-from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.conftest import CLIENT_KEY_ID, CLIENT_SECRET
 from tests.integration.storages import Processes, start_legacy_store
 from tests.support.processes import free_port
@@ -112,10 +112,10 @@ def fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronts]:
     """
     _install()
     directory = tmp_path_factory.mktemp("proxies")
-    authority = make_authority()
-    authority_path, _ = authority.write(directory, "authority")
-    certificate, key = make_certificate(authority, ["127.0.0.1"]).write(directory, "server")
-    (directory / "server.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
+    authority = CA()
+    authority_path, server = directory / "authority.pem", directory / "server.pem"
+    authority.cert_pem.write_to_path(authority_path)
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(server)
     listeners = {name: free_port() for name in ("proxy", "proxy-tls", "x-forwarded", "forwarded")}
     ports = {name: free_port() for name in FRONTS}
     common = f'trusted_peers = ["{PROXY}"]\n'
@@ -125,7 +125,7 @@ def fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronts]:
 endpoint = "tcp:{listeners["proxy"]}:{local}"
 {common}proxy_protocol = true
 [[listener]]
-endpoint = "ssl:{listeners["proxy-tls"]}:{local}:privateKey={key}:certKey={certificate}"
+endpoint = "ssl:{listeners["proxy-tls"]}:{local}:privateKey={server}"
 {common}proxy_protocol = true
 [[listener]]
 endpoint = "tcp:{listeners["x-forwarded"]}:{local}"
@@ -203,8 +203,8 @@ def _configure_nginx(directory: Path, ports: dict[str, int], listeners: dict[str
         servers += f"""
     server {{
         listen 127.0.0.1:{ports[name]} ssl;
-        ssl_certificate server.crt;
-        ssl_certificate_key server.key;
+        ssl_certificate server.pem;
+        ssl_certificate_key server.pem;
         client_max_body_size 0;
         location / {{
             proxy_pass http://127.0.0.1:{listeners[listener]};

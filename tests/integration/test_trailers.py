@@ -19,8 +19,8 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from trustme import CA
 
-from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
 from tests.integration.running import Storage, running_minio, running_versitygw
 from tests.support.processes import end_all, wait_for_port
@@ -52,9 +52,10 @@ class Place:
         store = directory / "storage"
         store.mkdir()
         self.storage: Storage = stack.enter_context(STORAGES[name](store))
-        authority = make_authority()
-        self._authority = str(authority.write(directory, "authority")[0])
-        server = make_certificate(authority, ["127.0.0.1"]).write(directory, "server")
+        authority = CA()
+        self._authority, server = str(directory / "authority.pem"), directory / "server.pem"
+        authority.cert_pem.write_to_path(self._authority)
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(server)
         self.ports: dict[tuple[str, str], int] = {}
         for option, line in OPTIONS.items():
             backend = (

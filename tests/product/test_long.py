@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from trustme import CA
 from twisted.internet import reactor
 
 from s3proxy.s3.head import RequestHead
-from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyConnection
 from s3proxy.transport.splice import MAX_PIPES, PIPE_SIZE
 from s3proxy.transport.writer import DEFAULT_SOCKET_BUFFER, FIRST_READ_SIZE
@@ -206,12 +206,13 @@ class StalledUploads:
         self._mode = mode
         self._context: ssl.SSLContext | None = None
         if tls:
-            certificate, key = make_certificate(make_authority(), ["127.0.0.1"]).write(directory, "listener")
+            server = directory / "listener.pem"
+            CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(server)
             text = daemon.configuration.read_text().replace(
-                f"tcp:{daemon.port}:", f"ssl:{daemon.port}:privateKey={key}:certKey={certificate}:"
+                f"tcp:{daemon.port}:", f"ssl:{daemon.port}:privateKey={server}:"
             )
             daemon.configuration.write_text(text)
-            self._context = ssl.create_default_context(cafile=str(certificate))
+            self._context = ssl.create_default_context(cafile=str(server))
             self._context.check_hostname = False
             self._context.verify_mode = ssl.CERT_NONE
         daemon.backend.keeps_bodies = False

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from trustme import CA
 
-from s3proxy.testing.certificates import make_authority
 from tests.integration import rgw, swift
 from tests.soak.soak import BUCKET, Account, Size, Soak
 from tests.soak.storage import Storage, of_rgw, of_swift
@@ -43,7 +43,7 @@ def ceph(data: Path) -> Iterator[Storage]:
     """
     rgw.install()
     (data / "rgw").mkdir()
-    gateway = rgw.Gateway(data / "rgw", make_authority(), "bluestore")
+    gateway = rgw.Gateway(data / "rgw", CA(), "bluestore")
     try:
         gateway.start()
         yield of_rgw(gateway)

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+from trustme import CA
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
@@ -51,7 +52,6 @@ from s3proxy.resign.account import Account
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
 from s3proxy.sigv4.signing_key import SigningKeys
 from s3proxy.telemetry.accesslog import AccessRecord
-from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyBackend
 from s3proxy.testing.faulty_client import FaultyClient
 from s3proxy.transport.writer import bound_socket_buffers
@@ -149,7 +149,7 @@ class ClockedReactor:
         return getattr(reactor, name)
 
 
-AUTHORITY = make_authority()
+AUTHORITY = CA()
 "The authority that every party trusts."
 
 
@@ -161,20 +161,18 @@ def server_context(fault: str = "") -> Any:
     Args:
         fault: What is wrong with its certificate: the ``name``, the ``issuer``, or its ``date``, which is past.
     """
-    made = make_certificate(
-        make_authority() if fault == "issuer" else AUTHORITY,
-        ["other.example.test"] if fault == "name" else ["127.0.0.1", "localhost"],
-        begins=-timedelta(days=9),
-        ends=timedelta(days=-2 if fault == "date" else 9),
+    certificate = (CA() if fault == "issuer" else AUTHORITY).issue_cert(
+        *(["other.example.test"] if fault == "name" else ["127.0.0.1", "localhost"]),
+        not_after=datetime.now(UTC) - timedelta(days=2) if fault == "date" else None,
     )
-    return PrivateCertificate.loadPEM(made.certificate_pem + made.private_key_pem).options()
+    return PrivateCertificate.loadPEM(certificate.private_key_and_cert_chain_pem.bytes()).options()
 
 
 def over_tls(endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
     """
     Return an endpoint with TLS, which accepts 127.0.0.1 only.
     """
-    options = optionsForClientTLS("127.0.0.1", trustRoot=Certificate.loadPEM(AUTHORITY.certificate_pem))
+    options = optionsForClientTLS("127.0.0.1", trustRoot=Certificate.loadPEM(AUTHORITY.cert_pem.bytes()))
     wrapped: IStreamClientEndpoint = wrapClientTLS(options, endpoint)
     return wrapped
 
