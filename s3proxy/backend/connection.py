@@ -99,6 +99,7 @@ class BackendConnection(Protocol):
         is_body_sent: Whether the whole body of the current request was written.
         is_paused: Whether reading is paused.
         may_trail: Whether the body that the last response declared, and must not have, may still follow.
+        may_have_trailed: Whether this was so when the last request was sent: its response may be that body.
         splice: Moves the rest of a response's body, if its bytes need not pass through this process.
     """
 
@@ -117,7 +118,7 @@ class BackendConnection(Protocol):
         self._body_left = 0
         self.is_body_sent = True
         self.reader: ResponseReader | None = None
-        self.may_trail = False
+        self.may_trail = self.may_have_trailed = False
         self.is_paused = False
         self._paused_at: float | None = None
         self._is_lost = False
@@ -197,8 +198,7 @@ class BackendConnection(Protocol):
     @property
     def is_quiet(self) -> bool:
         """
-        Whether neither a byte nor an end has arrived after the last response. The next request would take it for its
-        own response.
+        Whether nothing has arrived after the last response. The next request would take it for its own response.
         """
         return not self._is_lost and not self._is_closing and not is_readable(self.transport)
 
@@ -340,13 +340,12 @@ class BackendConnection(Protocol):
         reader = self.reader
         if reader is None:
             # No request waits for these bytes. The next response on this connection could belong to another client.
-            if self.may_trail:
+            if self.may_trail or self.may_have_trailed:
                 self.pool.trails_heads = True
             self.abort()
             return
-        response = reader.response
-        if response is not None:
-            reader.read_body(response, data)
+        if reader.response is not None:
+            reader.read_body(reader.response, data)
         else:
             reader.read_head(data)
 
@@ -449,7 +448,7 @@ class BackendConnection(Protocol):
 
     def _timed_out(self) -> None:
         waiting = self._waiting
-        if waiting is _Waiting.FOR_CONTINUE:
+        if waiting is _Waiting.FOR_CONTINUE and self._body is not None:
             # Many backends do not implement 100 Continue.
             self._waiting = _Waiting.FOR_RESPONSE
             self._start_body()
@@ -470,8 +469,10 @@ class BackendConnection(Protocol):
         """
         Reset the connection: the request cannot be sent, or its response is not valid or does not come.
         """
-        self._fail(fault, cause)
-        self.abort()
+        try:
+            self._fail(fault, cause)
+        finally:
+            self.abort()
 
     def _fail(self, fault: BackendFault, cause: BaseException | None = None) -> None:
         self.stop_body()

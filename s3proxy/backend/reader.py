@@ -54,6 +54,7 @@ class ReadConnection(AnsweringConnection, Interface):
     is_body_sent: bool
     is_paused: bool
     may_trail: bool
+    may_have_trailed: bool
 
     @property
     def pool(self) -> TrailingPool: ...
@@ -160,6 +161,7 @@ class ResponseReader:
         connection, request = self._connection, self.request
         self._keeps_alive = head.keeps_alive
         is_bodiless = request.method == b"HEAD" or head.status in {204, 304}
+        connection.may_have_trailed = connection.may_trail
         connection.may_trail = is_bodiless and (head.is_chunked or head.content_length != 0)
         if is_bodiless:
             self._left = 0
@@ -184,7 +186,7 @@ class ResponseReader:
             self._keeps_alive = False
             rest = b""
         if self._left is not None and len(rest) > self._left:
-            connection.drop()
+            self._drop_surplus()
             return
         self.response = response = BackendResponse(request, head, self._left, connection)
         if rest or self._left == 0:
@@ -200,6 +202,14 @@ class ResponseReader:
         else:
             self.receiver.answered(response)
 
+    def _drop_surplus(self) -> None:
+        """
+        Reset the connection: more bytes came than the response has. The response may be the body of an earlier one.
+        """
+        if self._connection.may_have_trailed:
+            self._connection.pool.trails_heads = True
+        self._connection.drop()
+
     def read_body(self, response: BackendResponse, data: bytes) -> None:
         """
         Receive bytes once there is a response.
@@ -210,7 +220,7 @@ class ResponseReader:
         connection, left = self._connection, self._left
         if left is not None:
             if len(data) > left:
-                connection.drop()
+                self._drop_surplus()
                 return
             self._left = left = left - len(data)
         if data:

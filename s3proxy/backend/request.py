@@ -81,14 +81,29 @@ class PendingRequest(Protocol):
 
 class DeferredReceiver:
     """
-    Fires a Deferred with the response, or with the failure.
+    Fires a Deferred with the response, or with the failure. A Deferred that was cancelled has fired already.
     """
 
-    __slots__ = ("answered", "not_answered")
+    __slots__ = ("_fired",)
 
     def __init__(self, fired: Deferred[Any]) -> None:
-        self.answered = fired.callback
-        self.not_answered = fired.errback
+        self._fired = fired
+
+    def answered(self, response: Any) -> None:
+        """
+        Fire the Deferred, or give up a response that came too late.
+        """
+        if self._fired.called:
+            response.abort()
+        else:
+            self._fired.callback(response)
+
+    def not_answered(self, failure: Failure) -> None:
+        """
+        Fire the Deferred with the failure.
+        """
+        if not self._fired.called:
+            self._fired.errback(failure)
 
 
 @dataclass(frozen=True, slots=True)

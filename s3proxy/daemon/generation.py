@@ -235,6 +235,10 @@ class Generation:
         """
         if self.access_log is not successor.access_log:
             self.access_log.close()
+        if successor.access_log.is_kept:
+            # Requests that are still running are in the log of the new configuration.
+            for proxy in self.proxies:
+                proxy.context.log_access = self._log_access
         if self.multipart is not None and self.multipart is not successor.multipart:
             self.multipart.stop()
         kept = set(map(id, successor.backends.values()))

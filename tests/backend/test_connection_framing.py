@@ -542,3 +542,56 @@ def test_nothing_is_sent_before_a_certificate_is_judged() -> None:
         assert (ready == [connection]) is is_right
         assert (connection in sending.pool.connections) is is_right
         assert len(ready) == 1
+
+
+class FailingReceiver:
+    """
+    A receiver that raises.
+    """
+
+    def answered(self, response: object) -> None:
+        """
+        Raise.
+        """
+        raise RuntimeError
+
+    not_answered = answered
+
+
+def test_a_receiver_that_fails_does_not_keep_the_connection() -> None:
+    """
+    Without a reset nothing would end a connection whose request is over.
+    """
+    sending = Sending()
+    connection = BackendConnection(sending.pool)
+    transport = StringTransport()
+    connection.makeConnection(transport)
+    connection.ask(BackendRequest(b"GET", HEAD, first_byte_time=5.0), FailingReceiver())
+
+    with pytest.raises(RuntimeError):
+        sending.clock.advance(5.1)
+
+    assert transport.disconnected
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\n\r\n",
+        b"HTTP/1.1 403 X\r\nContent-Length: 1\r\n\r\nabc",
+        b"HTTP/1.1 403 X\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_a_request_that_ends_when_its_continue_is_due(received: bytes) -> None:
+    """
+    Both in one turn of the reactor, before the connection is lost: no body is left to be sent.
+    """
+    asking = Asking(b"PUT", body=True, expects_continue=True)
+    asking.clock.rightNow += 1.5
+    asking.receive(received)
+
+    asking.clock.advance(0)
+
+    assert asking.transport.disconnected
+    assert len(asking.failures) == 1

@@ -7,6 +7,7 @@ The exception of a cancelled endpoint does not show who cancelled it, so each te
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +22,10 @@ from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.health import HealthCheck
 from s3proxy.backend.pool import Pool
-from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
+from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest, DeferredReceiver
+from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
+from s3proxy.s3.head import parse_response_head
 
 GET = BackendRequest(b"GET", b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n", is_idempotent=True)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -481,4 +484,55 @@ def test_a_response_nobody_asks_for_ends() -> None:
 
     assert connection.transport.disconnected
     assert stage.outcomes == [200]
+    stage.end()
+
+
+def test_a_deferred_that_was_cancelled_hears_no_more() -> None:
+    """
+    A request may end after its Deferred was cancelled; a response that comes then has no receiver, and is given up.
+    """
+    outcomes: list[Any] = []
+    fired: Deferred[Any] = Deferred(lambda ignored: None)
+    fired.addErrback(lambda failure: outcomes.append(failure.type))
+    receiver = DeferredReceiver(fired)
+    fired.cancel()
+    response = BackendResponse(None, parse_response_head(OK.removesuffix(b"\r\n\r\n")), 0, None)
+    aborted = []
+    connection: Any = SimpleNamespace(abort=lambda: aborted.append(True))
+    response._connection = connection
+
+    receiver.not_answered(Failure(BackendError(BackendFault.LOST)))
+    receiver.answered(response)
+
+    assert outcomes == [CancelledError]
+    assert aborted == [True]
+
+
+@pytest.mark.parametrize("way", ["stray bytes", "more than the length", "with the head"])
+def test_a_body_of_head_that_passes_for_a_response_is_learned_from(way: str) -> None:
+    """
+    Nothing tells such a response from one to the next request. What comes after it shows that it was none, and from
+    then on no connection is used again after a HEAD whose response declares a body.
+    """
+    stage = Stage()
+    evil = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+    stage.pool.send(BackendRequest(b"HEAD", b"HEAD /x HTTP/1.1\r\nHost: x\r\n\r\n"))
+    connection = stage.endpoint.accept()
+    connection.dataReceived(OK.replace(b"Length: 0", b"Length: 9"))
+    stage.ask()
+    pieces = {
+        "stray bytes": [evil + b"evil", OK],
+        "more than the length": [evil + b"ev", b"il" + OK],
+        "with the head": [evil + b"evil" + OK],
+    }[way]
+    for piece in pieces:
+        connection.dataReceived(piece)
+
+    assert connection.transport.disconnected
+    assert stage.pool.trails_heads
+    connection.connectionLost(Failure(ConnectionRefusedError()))
+    stage.pool.send(BackendRequest(b"HEAD", b"HEAD /x HTTP/1.1\r\nHost: x\r\n\r\n"))
+    again = stage.endpoint.accept()
+    again.dataReceived(OK.replace(b"Length: 0", b"Length: 9"))
+    assert again.transport.disconnected
     stage.end()

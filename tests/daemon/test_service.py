@@ -4,13 +4,18 @@ The end of a daemon: running requests have a deadline, whatever started the drai
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 
+from s3proxy.configuration.loading import make_settings
+from s3proxy.daemon import generation
 from s3proxy.daemon.service import ProxyService
+from s3proxy.exchange.context import ProxyCounts
 
 
 class Generation:
@@ -78,3 +83,29 @@ def test_a_drain_has_a_deadline(seconds: float, aborts: int, *, is_succeeded: bo
     clock.advance(0.2)
 
     assert generation.aborted_count == aborts
+
+
+@pytest.mark.parametrize(("former", "now", "is_logged"), [("none", "file", True), ("none", "none", False)])
+def test_requests_that_still_run_are_in_the_new_log(tmp_path: Path, former: str, now: str, *, is_logged: bool) -> None:
+    """
+    A reload may begin an access log: requests of the former configuration are in it when they end.
+    """
+    (tmp_path / "keys.toml").write_text("")
+    made = []
+    for word in (former, now):
+        content = {
+            "server": {"listen": ["tcp:0"]},
+            "backend": [{"name": "only", "url": "http://127.0.0.1:1", "signature": "none"}],
+            "log": {"access": "none" if word == "none" else str(tmp_path / "access.log")},
+        }
+        settings = make_settings(content, tmp_path, {})
+        made.append(
+            generation.Generation(settings, MemoryReactorClock(), counts=ProxyCounts(), log_access=lambda record: None)
+        )
+    proxy = made[0].make_proxy(made[0].settings.listeners[0])
+    assert proxy.context.log_access is None
+
+    made[0].retire(made[1])
+
+    assert (proxy.context.log_access is not None) is is_logged
+    made[1].access_log.close()
