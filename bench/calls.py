@@ -316,7 +316,8 @@ def describe_versions() -> dict[str, str]:
     """
     Return the versions on which every number but `own_calls` depends.
     """
-    return {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "twisted": version("twisted")}
+    found = {name: version(name) for name in ("twisted", "pyopenssl", "cryptography")}
+    return {"python": f"{sys.version_info.major}.{sys.version_info.minor}", **found}
 
 
 def excesses(budget: dict[str, Any], costs: dict[str, Cost]) -> list[str]:
@@ -324,7 +325,7 @@ def excesses(budget: dict[str, Any], costs: dict[str, Cost]) -> list[str]:
     Return each number that is above its budget, in words.
     """
     names = [field.name for field in fields(Cost)]
-    if {name: budget[name] for name in ("python", "twisted")} != describe_versions():
+    if any(budget.get(name) != found for name, found in describe_versions().items()):
         names = ["own_calls"]
     return [
         f"{load}: {name} {getattr(cost, name):g}, the budget is {budget[load][name]:g}"
