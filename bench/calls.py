@@ -44,7 +44,7 @@ The most that each load may cost. The numbers only go down.
 """
 
 CONNECTIONS = 16
-_ROUNDS = 5
+_ROUNDS = 15
 _WARM_ROUNDS = 5
 _MAX_TURNS = 100
 _PACKAGE = str(Path(s3proxy.__file__).parent) + os.sep

@@ -44,7 +44,7 @@ jclouds.filesystem.basedir={directory}
 """
 
 TAIL = {
-    "early-answer": "yes",
+    "early-response": "yes",
     "reset-drops": "yes",
     "reset-drops-large": "yes",
     "reset-drops-half": "yes",
