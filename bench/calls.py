@@ -1,5 +1,5 @@
 """
-What a small request costs in Python calls, C calls and bytecodes: exact numbers, which no other process can disturb.
+What a small request costs in Python calls, C calls and bytecodes, whatever the speed of the machine.
 
 Client, s3proxy and backend are in one process. The sockets of the client and of the backend are read and written only
 between two turns of the reactor, and only the turns are counted.
@@ -40,7 +40,7 @@ reactor: Any = _reactor
 
 BUDGET = Path(__file__).with_name("calls.toml")
 """
-The most that each load may cost. The numbers only go down.
+The most that each load may cost. The numbers go down; a mend that must cost more says why in its commit.
 """
 
 CONNECTIONS = 16
@@ -256,7 +256,7 @@ def measure(lab: Lab, load: Load) -> tuple[Cost, Counter[str]]:
     for _ in range(_WARM_ROUNDS):
         lab.run(load, partial(reactor.iterate, 0))
     found = []
-    # Once a second something is made for that second: the round that costs least has met none of it.
+    # Some values are made once a second, and a round may take one turn more: the cheapest round has neither.
     for _ in range(_ROUNDS):
         python: Counter[CodeType] = Counter()
         c_calls: Counter[str] = Counter()
@@ -339,7 +339,7 @@ def write_budget(costs: dict[str, Cost]) -> str:
     """
     Return the budget file for these costs.
     """
-    lines = ["# What a small request may cost: `python -m bench calls`. The numbers only go down."]
+    lines = ["# What a small request may cost: `python -m bench calls`. It goes down; what must cost more says why."]
     lines += [f'{name} = "{found}"' for name, found in describe_versions().items()]
     for load, cost in costs.items():
         lines += ["", f'["{load}"]', *(f"{each.name} = {getattr(cost, each.name):g}" for each in fields(Cost))]

@@ -43,7 +43,7 @@ def options_page() -> str:
     """
     parts = [
         "# Options\n\n" + NOTE + "The configuration is a TOML file: `twistd -n s3proxy --config s3proxy.toml`. "
-        "`s3proxy check FILE` reports every error with its location. An unknown name is an error. A relative path "
+        "`s3proxy check FILE` reports the errors, each with its location. An unknown name is an error. A relative path "
         "starts from the directory of the file.\n"
     ]
     for name, table in {**TABLES, "[[key]] of keys.toml": KeyTable}.items():

@@ -99,7 +99,7 @@ class BackendConnection(Protocol):
         is_body_sent: Whether the whole body of the current request was written.
         is_paused: Whether reading is paused.
         may_trail: Whether the body that the last response declared, and must not have, may still follow.
-        may_have_trailed: Whether this was so when the last request was sent: its response may be that body.
+        may_have_trailed: `may_trail` before the head of the current response, which may be that body.
         splice: Moves the rest of a response's body, if its bytes need not pass through this process.
     """
 
@@ -198,7 +198,7 @@ class BackendConnection(Protocol):
     @property
     def is_quiet(self) -> bool:
         """
-        Whether nothing has arrived after the last response. The next request would take it for its own response.
+        Whether it is open, and nothing has arrived after the last response: the next request would take it for its own.
         """
         return not self._is_lost and not self._is_closing and not is_readable(self.transport)
 

@@ -53,7 +53,8 @@ def backend_failure(fault: BackendFault, cause: BaseException | None = None) -> 
 
 class ResponseReceiver(Protocol):
     """
-    Gets the response to a request.
+    Gets the response to a request: `s3proxy.exchange.asking.Asking`, `DeferredReceiver`, or the pool between them and a
+    connection.
     """
 
     def answered(self, response: Any) -> None:
@@ -64,13 +65,14 @@ class ResponseReceiver(Protocol):
 
     def not_answered(self, failure: Failure) -> None:
         """
-        Called with a `BackendError`: there will be no response.
+        Called with a `BackendError`, or with a `CancelledError` if the request was cancelled. May be called before the
+        function that sends the request returns.
         """
 
 
 class PendingRequest(Protocol):
     """
-    A request whose response is awaited.
+    A request whose response is awaited: an attempt of the pool, or a Deferred.
     """
 
     def cancel(self) -> None:

@@ -61,12 +61,12 @@ class BodySink(Protocol):
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where bytes may go without being written to it; None where they may not.
+        The writer that bytes may be spliced to; None if they must be written to this object.
         """
 
     def moved(self, size: int) -> None:
         """
-        Know that bytes went there.
+        Count bytes that were spliced to `splice_target`.
         """
 
 
@@ -130,13 +130,13 @@ class GuardedBody:
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        The sink's, where bytes need not be seen. Their end is still to be written, by whoever moves the rest.
+        The sink's writer, if this process need not read the bytes. The end of the body is still written here.
         """
         return self._sink.splice_target if self._counter is not None and not self._is_over else None
 
     def moved(self, size: int) -> None:
         """
-        Know that bytes went there.
+        Count bytes that were spliced to `splice_target`.
         """
         assert self._counter is not None
         self._counter.skip(size)

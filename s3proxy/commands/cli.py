@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"s3proxy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="report every error in a configuration file with its location")
+    check = commands.add_parser("check", help="report the errors in a configuration file, each with its location")
     check.add_argument("file", type=Path, help="the configuration file (TOML); the keys of clients are checked, too")
     demo = commands.add_parser("demo", help="run a demonstration, then serve until Ctrl-C")
     demo.add_argument("--once", action="store_true", help="exit after the demonstration")

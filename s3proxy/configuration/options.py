@@ -589,7 +589,7 @@ class CredentialsSettings:
     The source of client keys.
     """
 
-    source: str = option(SOURCE, "Where the keys of clients are. They are read again on SIGHUP.", "file:keys.toml")
+    source: str = option(SOURCE, "The source of the clients' keys. They are read again on SIGHUP.", "file:keys.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -225,6 +225,8 @@ class Asking:
         self._asked = None
         told(response)
 
+    # The response: the `ResponseReceiver` of the client's own request
+
     def answered(self, response: BackendResponse) -> None:
         """
         Called with the response to the client's own request.
@@ -262,7 +264,7 @@ class Asking:
 
     def release(self) -> None:
         """
-        Release everything.
+        Reset the size of reads, and forget the body on disk.
         """
         if self.upload is not None and self.upload.read_size is not None:
             self.upload.read_size.reset()

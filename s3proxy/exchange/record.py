@@ -47,8 +47,8 @@ class RecordedRequest(Protocol):
 
 class Record:
     """
-    The facts about one request, from its head to the access log. Each stage writes what it learns. No decision depends
-    on them.
+    The facts about one request, from its head to the access log. Each stage writes what it learns. The state table
+    does not depend on them.
 
     Attributes:
         received_at: When the head was complete: an aware datetime in UTC.
@@ -231,7 +231,8 @@ class Record:
 
     def finish(self) -> None:
         """
-        Count the cause if the request was given up, allow a repetition if it failed with 5xx, and write the access log.
+        Count the request, and why it was given up; allow a repetition of a signed write that failed with 5xx; write the
+        access log.
         """
         context, passed_once = self._context, self.passed_once
         window = context.settings.replay_window

@@ -61,9 +61,10 @@ def presign(
     url = quote(url, safe=_SAFE)
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.fragment:
-        raise CannotPresign(f"{url} is not the URL of an object")
+        raise CannotPresign(f"{url} is not an http or https URL, or has a fragment")
     if expires <= 0 or (signature != "v2" and expires > MAX_PRESIGNED_SECONDS):
-        raise CannotPresign(f"a URL lives for 1 to {MAX_PRESIGNED_SECONDS} seconds")
+        most = "" if signature == "v2" else f", at most {MAX_PRESIGNED_SECONDS}"
+        raise CannotPresign(f"a URL expires after at least 1 second{most}")
     path, query, host = (parts.path or "/").encode(), parts.query.encode(), parts.netloc.encode()
     try:
         if signature == "v2":

@@ -48,7 +48,8 @@ class Operation:
     Attributes:
         name: Name in S3's API, such as ``CompleteMultipartUpload``.
         log_name: Name in S3's server access log, such as ``REST.POST.UPLOAD``.
-        action: The action of access rules that allows it, such as ``s3:PutObject``; None if it needs no permission.
+        action: The IAM action that allows it, such as ``s3:PutObject``; None if it needs no permission. A copy also
+            needs that of reading its source.
         version_action: The action instead if the request names a version; the same if S3 has no other.
         subresource: The query name that selects it among the operations of the same method and level; None if it
             needs none.
@@ -234,6 +235,7 @@ _ACTIONS = {
 _EXPRESS = frozenset({"CreateSession", "RenameObject"})
 _WITHOUT_PERMISSION = frozenset({"Preflight", "PreflightOfObject"})
 _VERSION_ACTIONS = {
+    # By the name of the action.
     "DeleteObject": "DeleteObjectVersion",
     "DeleteObjectTagging": "DeleteObjectVersionTagging",
     "GetObject": "GetObjectVersion",
