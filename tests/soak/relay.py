@@ -18,6 +18,7 @@ import struct
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 KINDS = ("stall", "hole", "slow", "reset", "cut")
 """
@@ -274,6 +275,7 @@ class Relay:
         Serve until SIGTERM.
         """
         loop, over = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_exception_handler(_report)
         loop.add_signal_handler(signal.SIGTERM, over.set)
         loop.add_signal_handler(signal.SIGUSR1, self._set_faulty, True)
         loop.add_signal_handler(signal.SIGUSR2, self._set_faulty, False)
@@ -337,6 +339,15 @@ class Relay:
         server.close()
         await asyncio.sleep(0.5)
         await self._listen(line)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """
+    Log an exception, but not the one of asyncio itself: a connection that is reset while it is lost tells its protocol
+    a second time, and has none by then.
+    """
+    if not (isinstance(context.get("exception"), AttributeError) and "_call_connection_lost" in context["message"]):
+        loop.default_exception_handler(context)
 
 
 def main() -> None:
