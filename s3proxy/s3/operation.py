@@ -176,90 +176,23 @@ _LISTING = "delimiter encoding-type max-keys prefix"
 _READING = " ".join(("partNumber", "versionId", *OVERRIDES))
 
 
-_ACTIONS = {
-    # Operations whose action has another name, in the order of the table.
-    "ListBuckets": "ListAllMyBuckets",
-    "HeadBucket": "ListBucket",
-    "ListObjects": "ListBucket",
-    "ListObjectsV2": "ListBucket",
-    "ListObjectVersions": "ListBucketVersions",
-    "ListMultipartUploads": "ListBucketMultipartUploads",
-    "DeleteObjects": "DeleteObject",
-    "GetBucketAbac": "GetBucketABAC",
-    "PutBucketAbac": "PutBucketABAC",
-    "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
-    "PutBucketAccelerateConfiguration": "PutAccelerateConfiguration",
-    "GetBucketCors": "GetBucketCORS",
-    "PutBucketCors": "PutBucketCORS",
-    "DeleteBucketCors": "PutBucketCORS",
-    "GetBucketEncryption": "GetEncryptionConfiguration",
-    "PutBucketEncryption": "PutEncryptionConfiguration",
-    "DeleteBucketEncryption": "PutEncryptionConfiguration",
-    "GetBucketMetadataConfiguration": "GetBucketMetadataTableConfiguration",
-    "DeleteBucketMetadataConfiguration": "DeleteBucketMetadataTableConfiguration",
-    "CreateBucketMetadataConfiguration": "CreateBucketMetadataTableConfiguration",
-    "GetBucketNotificationConfiguration": "GetBucketNotification",
-    "PutBucketNotificationConfiguration": "PutBucketNotification",
-    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
-    "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
-    "DeleteBucketOwnershipControls": "PutBucketOwnershipControls",
-    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
-    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
-    "DeletePublicAccessBlock": "PutBucketPublicAccessBlock",
-    "GetBucketReplication": "GetReplicationConfiguration",
-    "PutBucketReplication": "PutReplicationConfiguration",
-    "DeleteBucketReplication": "PutReplicationConfiguration",
-    "DeleteBucketTagging": "PutBucketTagging",
-    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
-    "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
-    "DeleteBucketLifecycle": "PutLifecycleConfiguration",
-    **{
-        f"{verb}Bucket{kind}Configuration{plural}": f"{allowed}{kind}Configuration"
-        for kind in ("Analytics", "IntelligentTiering", "Inventory", "Metrics")
-        for verb, allowed, plural in (
-            ("List", "Get", "s"),
-            ("Get", "Get", ""),
-            ("Put", "Put", ""),
-            ("Delete", "Put", ""),
-        )
-    },
-    "HeadObject": "GetObject",
-    "CopyObject": "PutObject",
-    "CreateMultipartUpload": "PutObject",
-    "UploadPart": "PutObject",
-    "UploadPartCopy": "PutObject",
-    "CompleteMultipartUpload": "PutObject",
-    "ListParts": "ListMultipartUploadParts",
-    "SelectObjectContent": "GetObject",
-}
-_EXPRESS = frozenset({"CreateSession", "RenameObject"})
-_WITHOUT_PERMISSION = frozenset({"Preflight", "PreflightOfObject"})
 _VERSION_ACTIONS = {
-    # By the name of the action.
-    "DeleteObject": "DeleteObjectVersion",
-    "DeleteObjectTagging": "DeleteObjectVersionTagging",
-    "GetObject": "GetObjectVersion",
-    "GetObjectAcl": "GetObjectVersionAcl",
-    "GetObjectAttributes": "GetObjectVersionAttributes",
-    "GetObjectTagging": "GetObjectVersionTagging",
-    "PutObjectAcl": "PutObjectVersionAcl",
-    "PutObjectTagging": "PutObjectVersionTagging",
+    "s3:DeleteObject": "s3:DeleteObjectVersion",
+    "s3:DeleteObjectTagging": "s3:DeleteObjectVersionTagging",
+    "s3:GetObject": "s3:GetObjectVersion",
+    "s3:GetObjectAcl": "s3:GetObjectVersionAcl",
+    "s3:GetObjectAttributes": "s3:GetObjectVersionAttributes",
+    "s3:GetObjectTagging": "s3:GetObjectVersionTagging",
+    "s3:PutObjectAcl": "s3:PutObjectVersionAcl",
+    "s3:PutObjectTagging": "s3:PutObjectVersionTagging",
 }
-
-
-def _actions(name: str) -> tuple[str | None, str | None]:
-    """
-    Return the action of an operation, and the one for a version.
-
-    Source:
-        "Required permissions for Amazon S3 API operations"; "Actions, resources, and condition keys for Amazon S3".
-    """
-    if name in _WITHOUT_PERMISSION:
-        return None, None
-    if name in _EXPRESS:
-        return "s3express:CreateSession", "s3express:CreateSession"
-    action = _ACTIONS.get(name, name)
-    return f"s3:{action}", f"s3:{_VERSION_ACTIONS.get(action, action)}"
+"""
+The actions that S3 has again for a named version.
+"""
+_EXPRESS = "s3express:CreateSession"
+"""
+The action of the operations that only directory buckets have.
+"""
 
 
 def _names(text: str) -> frozenset[bytes]:
@@ -277,7 +210,18 @@ def _operation(
     body: BodyUse | None = None,
     copies: bool = False,
     is_slow: bool = False,
+    action: str | None = "",
 ) -> Operation:
+    """
+    Return one row of the table.
+
+    Args:
+        action: As in `Operation`; empty for ``s3:`` and the name.
+
+    Source:
+        "Required permissions for Amazon S3 API operations"; "Actions, resources, and condition keys for Amazon S3".
+    """
+    action = f"s3:{name}" if action == "" else action
     raw = subresource.encode() or None
     is_object = level is Level.OBJECT
     if body is None:
@@ -290,7 +234,8 @@ def _operation(
         method.encode(),
         level,
         f"REST.{'COPY' if copies else method}.{resource}",
-        *_actions(name),
+        action,
+        _VERSION_ACTIONS.get(action, action) if action is not None else None,
         raw,
         _names(required),
         _names(parameters),
@@ -307,33 +252,42 @@ def _operation(
 
 def _service_operations() -> Iterable[Operation]:
     yield _operation(
-        "ListBuckets", "GET", Level.SERVICE, parameters="bucket-region continuation-token max-buckets prefix"
+        "ListBuckets",
+        "GET",
+        Level.SERVICE,
+        parameters="bucket-region continuation-token max-buckets prefix",
+        action="s3:ListAllMyBuckets",
     )
 
 
 _BUCKET_CONFIGURATIONS = (
-    # sub-resource, name of its operations without the verb, methods
-    ("abac", "BucketAbac", "GET PUT"),
-    ("accelerate", "BucketAccelerateConfiguration", "GET PUT"),
-    ("acl", "BucketAcl", "GET PUT"),
-    ("cors", "BucketCors", "GET PUT DELETE"),
-    ("encryption", "BucketEncryption", "GET PUT DELETE"),
-    ("location", "BucketLocation", "GET"),
-    ("logging", "BucketLogging", "GET PUT"),
-    ("metadataConfiguration", "BucketMetadataConfiguration", "GET DELETE"),
-    ("metadataTable", "BucketMetadataTableConfiguration", "GET DELETE"),
-    ("notification", "BucketNotificationConfiguration", "GET PUT"),
-    ("object-lock", "ObjectLockConfiguration", "GET PUT"),
-    ("ownershipControls", "BucketOwnershipControls", "GET PUT DELETE"),
-    ("policy", "BucketPolicy", "GET PUT DELETE"),
-    ("policyStatus", "BucketPolicyStatus", "GET"),
-    ("publicAccessBlock", "PublicAccessBlock", "GET PUT DELETE"),
-    ("replication", "BucketReplication", "GET PUT DELETE"),
-    ("requestPayment", "BucketRequestPayment", "GET PUT"),
-    ("tagging", "BucketTagging", "GET PUT DELETE"),
-    ("versioning", "BucketVersioning", "GET PUT"),
-    ("website", "BucketWebsite", "GET PUT DELETE"),
+    # sub-resource, name of its operations without the verb, methods, name of its actions without the verb
+    ("abac", "BucketAbac", "GET PUT", "BucketABAC"),
+    ("accelerate", "BucketAccelerateConfiguration", "GET PUT", "AccelerateConfiguration"),
+    ("acl", "BucketAcl", "GET PUT", "BucketAcl"),
+    ("cors", "BucketCors", "GET PUT DELETE", "BucketCORS"),
+    ("encryption", "BucketEncryption", "GET PUT DELETE", "EncryptionConfiguration"),
+    ("location", "BucketLocation", "GET", "BucketLocation"),
+    ("logging", "BucketLogging", "GET PUT", "BucketLogging"),
+    ("metadataConfiguration", "BucketMetadataConfiguration", "GET DELETE", "BucketMetadataTableConfiguration"),
+    ("metadataTable", "BucketMetadataTableConfiguration", "GET DELETE", "BucketMetadataTableConfiguration"),
+    ("notification", "BucketNotificationConfiguration", "GET PUT", "BucketNotification"),
+    ("object-lock", "ObjectLockConfiguration", "GET PUT", "BucketObjectLockConfiguration"),
+    ("ownershipControls", "BucketOwnershipControls", "GET PUT DELETE", "BucketOwnershipControls"),
+    ("policy", "BucketPolicy", "GET PUT DELETE", "BucketPolicy"),
+    ("policyStatus", "BucketPolicyStatus", "GET", "BucketPolicyStatus"),
+    ("publicAccessBlock", "PublicAccessBlock", "GET PUT DELETE", "BucketPublicAccessBlock"),
+    ("replication", "BucketReplication", "GET PUT DELETE", "ReplicationConfiguration"),
+    ("requestPayment", "BucketRequestPayment", "GET PUT", "BucketRequestPayment"),
+    ("tagging", "BucketTagging", "GET PUT DELETE", "BucketTagging"),
+    ("versioning", "BucketVersioning", "GET PUT", "BucketVersioning"),
+    ("website", "BucketWebsite", "GET PUT DELETE", "BucketWebsite"),
 )
+
+_DELETED_BY_AN_ACTION = frozenset({"metadataConfiguration", "metadataTable", "policy", "website"})
+"""
+Sub-resources with an action to delete their configuration. For the others it is the action that writes it.
+"""
 
 _MANY_BUCKET_CONFIGURATIONS = (
     # A bucket may have many of these: "id" names one, and a GET without it lists them.
@@ -348,61 +302,94 @@ def _bucket_operations() -> Iterable[Operation]:
     at = Level.BUCKET
     yield _operation("CreateBucket", "PUT", at)
     yield _operation("DeleteBucket", "DELETE", at)
-    yield _operation("HeadBucket", "HEAD", at)
-    yield _operation("ListObjects", "GET", at, parameters=f"{_LISTING} marker")
+    yield _operation("HeadBucket", "HEAD", at, action="s3:ListBucket")
+    yield _operation("ListObjects", "GET", at, parameters=f"{_LISTING} marker", action="s3:ListBucket")
     yield _operation(
         "ListObjectsV2",
         "GET",
         at,
         "list-type",
         parameters=f"{_LISTING} continuation-token fetch-owner start-after",
+        action="s3:ListBucket",
     )
-    yield _operation("ListObjectVersions", "GET", at, "versions", parameters=f"{_LISTING} key-marker version-id-marker")
+    yield _operation(
+        "ListObjectVersions",
+        "GET",
+        at,
+        "versions",
+        parameters=f"{_LISTING} key-marker version-id-marker",
+        action="s3:ListBucketVersions",
+    )
     yield _operation(
         "ListMultipartUploads",
         "GET",
         at,
         "uploads",
         parameters="delimiter encoding-type key-marker max-uploads prefix upload-id-marker",
+        action="s3:ListBucketMultipartUploads",
     )
-    yield _operation("DeleteObjects", "POST", at, "delete")
-    yield _operation("CreateSession", "GET", at, "session")
+    yield _operation("DeleteObjects", "POST", at, "delete", action="s3:DeleteObject")
+    yield _operation("CreateSession", "GET", at, "session", action=_EXPRESS)
     verbs = {"GET": "Get", "PUT": "Put", "DELETE": "Delete"}
-    for subresource, name, methods in _BUCKET_CONFIGURATIONS:
+    for subresource, name, methods, allowed in _BUCKET_CONFIGURATIONS:
         for method in methods.split():
-            yield _operation(verbs[method] + name, method, at, subresource)
+            is_own = method != "DELETE" or subresource in _DELETED_BY_AN_ACTION
+            action = f"s3:{verbs[method if is_own else 'PUT']}{allowed}"
+            yield _operation(verbs[method] + name, method, at, subresource, action=action)
     # The name DeleteBucketLifecycle does not follow the pattern of the others.
-    yield _operation("GetBucketLifecycleConfiguration", "GET", at, "lifecycle")
-    yield _operation("PutBucketLifecycleConfiguration", "PUT", at, "lifecycle")
-    yield _operation("DeleteBucketLifecycle", "DELETE", at, "lifecycle")
+    yield _operation("GetBucketLifecycleConfiguration", "GET", at, "lifecycle", action="s3:GetLifecycleConfiguration")
+    yield _operation("PutBucketLifecycleConfiguration", "PUT", at, "lifecycle", action="s3:PutLifecycleConfiguration")
+    yield _operation("DeleteBucketLifecycle", "DELETE", at, "lifecycle", action="s3:PutLifecycleConfiguration")
     for subresource, name in _MANY_BUCKET_CONFIGURATIONS:
-        yield _operation(f"List{name}s", "GET", at, subresource, parameters="continuation-token")
-        for method in ("GET", "PUT", "DELETE"):
-            yield _operation(verbs[method] + name, method, at, subresource, "id")
-    yield _operation("CreateBucketMetadataConfiguration", "POST", at, "metadataConfiguration")
+        read, write = (f"s3:{verb}{name.removeprefix('Bucket')}" for verb in ("Get", "Put"))
+        yield _operation(f"List{name}s", "GET", at, subresource, parameters="continuation-token", action=read)
+        for method, action in (("GET", read), ("PUT", write), ("DELETE", write)):
+            yield _operation(verbs[method] + name, method, at, subresource, "id", action=action)
+    yield _operation(
+        "CreateBucketMetadataConfiguration",
+        "POST",
+        at,
+        "metadataConfiguration",
+        action="s3:CreateBucketMetadataTableConfiguration",
+    )
     yield _operation("CreateBucketMetadataTableConfiguration", "POST", at, "metadataTable")
     for table in ("Annotation", "Inventory", "Journal"):
         name = f"UpdateBucketMetadata{table}TableConfiguration"
         yield _operation(name, "PUT", at, f"metadata{table}Table")
-    yield _operation("Preflight", "OPTIONS", at)
+    yield _operation("Preflight", "OPTIONS", at, action=None)
 
 
 def _object_operations() -> Iterable[Operation]:
     at = Level.OBJECT
     version = "versionId"
     yield _operation("GetObject", "GET", at, parameters=_READING)
-    yield _operation("HeadObject", "HEAD", at, parameters=_READING)
+    yield _operation("HeadObject", "HEAD", at, parameters=_READING, action="s3:GetObject")
     yield _operation("PutObject", "PUT", at, body=BodyUse.OBJECT)
-    yield _operation("CopyObject", "PUT", at, body=BodyUse.NONE, copies=True, is_slow=True)
+    yield _operation("CopyObject", "PUT", at, body=BodyUse.NONE, copies=True, is_slow=True, action="s3:PutObject")
     yield _operation("DeleteObject", "DELETE", at, parameters=version)
-    yield _operation("CreateMultipartUpload", "POST", at, "uploads")
-    yield _operation("UploadPart", "PUT", at, "uploadId", "partNumber", body=BodyUse.OBJECT)
+    yield _operation("CreateMultipartUpload", "POST", at, "uploads", action="s3:PutObject")
+    yield _operation("UploadPart", "PUT", at, "uploadId", "partNumber", body=BodyUse.OBJECT, action="s3:PutObject")
     yield _operation(
-        "UploadPartCopy", "PUT", at, "uploadId", "partNumber", body=BodyUse.NONE, copies=True, is_slow=True
+        "UploadPartCopy",
+        "PUT",
+        at,
+        "uploadId",
+        "partNumber",
+        body=BodyUse.NONE,
+        copies=True,
+        is_slow=True,
+        action="s3:PutObject",
     )
-    yield _operation("CompleteMultipartUpload", "POST", at, "uploadId", is_slow=True)
+    yield _operation("CompleteMultipartUpload", "POST", at, "uploadId", is_slow=True, action="s3:PutObject")
     yield _operation("AbortMultipartUpload", "DELETE", at, "uploadId")
-    yield _operation("ListParts", "GET", at, "uploadId", parameters="encoding-type max-parts part-number-marker")
+    yield _operation(
+        "ListParts",
+        "GET",
+        at,
+        "uploadId",
+        parameters="encoding-type max-parts part-number-marker",
+        action="s3:ListMultipartUploadParts",
+    )
     for subresource, name in (
         ("acl", "ObjectAcl"),
         ("legal-hold", "ObjectLegalHold"),
@@ -423,10 +410,10 @@ def _object_operations() -> Iterable[Operation]:
     yield _operation("GetObjectAttributes", "GET", at, "attributes", parameters=version)
     yield _operation("GetObjectTorrent", "GET", at, "torrent")
     yield _operation("RestoreObject", "POST", at, "restore", parameters=version, is_slow=True)
-    yield _operation("SelectObjectContent", "POST", at, "select", "select-type")
-    yield _operation("RenameObject", "PUT", at, "renameObject", body=BodyUse.NONE)
+    yield _operation("SelectObjectContent", "POST", at, "select", "select-type", action="s3:GetObject")
+    yield _operation("RenameObject", "PUT", at, "renameObject", body=BodyUse.NONE, action=_EXPRESS)
     yield _operation("UpdateObjectEncryption", "PUT", at, "encryption", parameters=version)
-    yield _operation("PreflightOfObject", "OPTIONS", at)
+    yield _operation("PreflightOfObject", "OPTIONS", at, action=None)
 
 
 OPERATIONS: dict[str, Operation] = {
