@@ -136,6 +136,7 @@ class Asking:
         request = admitted.onward.request(admitted.plan.use, content, checksums, self._context.wall_clock())
         agent = admitted.backend.agent
         if not admitted.onward.deletes_version:
+            # The way of most requests, and the cheapest: no Deferred is between the response and this object.
             self._record.is_asked = True
             self._asked = agent.ask(request, self)
             return

@@ -22,6 +22,7 @@ from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.forms import FormReading
 from s3proxy.exchange.judgement import wait_for
 from s3proxy.exchange.record import Record
+from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.forwarding.conditions import Conditions
 from s3proxy.forwarding.onward import Onward
 from s3proxy.frontend.forwarded import Origin
@@ -98,7 +99,8 @@ class Judge:
             claim = read_claim(head, address, realm, record.received_at)
             if claim is not None:
                 authenticated = await self._verify(claim, record.received_at)
-                self._pass_once(claim)
+                if context.settings.replay_window is not None and head.method in _CHANGING_METHODS:
+                    self._pass_once(claim, context.settings.replay_window)
             elif carries_form(head, address):
                 return None
             else:
@@ -148,12 +150,8 @@ class Judge:
             context.counts.exempted.update(authenticated.exempted)
         return authenticated
 
-    def _pass_once(self, claim: Claim) -> None:
-        context = self._context
-        window = context.settings.replay_window
-        if window is None or claim.head.method not in _CHANGING_METHODS:
-            return
-        if not window.admit(claim.fingerprint(), context.clock(), claim.claimed_access_key_id):
+    def _pass_once(self, claim: Claim, window: ReplayWindow) -> None:
+        if not window.admit(claim.fingerprint(), self._context.clock(), claim.claimed_access_key_id):
             raise AccessDenied("This request was sent before, and may not be repeated.")
         self._record.passed_once = claim
 

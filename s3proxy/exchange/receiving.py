@@ -152,14 +152,14 @@ class Receiving:
             admitted.mending.md5 = admitted.plan.digests.md5
         if admitted.memory is not None:
             admitted.memory.settle()
-        error = self._refused_document()
+        error = self._refused_document() if admitted.plan.use is BodyUse.DOCUMENT else None
         if error is not None:
             self._exchange.receive(Event.REFUSED, error)
         else:
             complete(Event.VERIFIED if self.on_disk is None else Event.VERIFIED_ON_DISK)
 
     def _refused_document(self) -> S3Error | None:
-        if self._admitted.plan.use is BodyUse.DOCUMENT and isinstance(self._held, HeldBody):
+        if isinstance(self._held, HeldBody):
             try:
                 self._admitted.onward.read_document(self._held.content)
             except S3Error as error:

@@ -134,7 +134,7 @@ class Transfer:
 
     def send(self) -> None:
         receiving, asking, multipart = self._receiving, self._asking, self._admitted.multipart
-        content = receiving.take_content()
+        content = receiving.take_content() if self._admitted.plan.decoder is not None else b""
         if multipart is not None:
             asking.carry_out(multipart, content, receiving.checksums, self._answering.public_name().object_url)
         else:

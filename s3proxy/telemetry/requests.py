@@ -4,13 +4,12 @@ The counters of requests that have ended. Each request costs only a few counters
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.errors import DOCUMENTED_CODES, S3Error
-from s3proxy.telemetry.declarations import BACKEND, BUCKETS, Distribution, Metric, counter, histogram
+from s3proxy.telemetry.declarations import BACKEND, Distribution, Metric, counter, histogram
 
 OTHER = "other"
 """
@@ -87,7 +86,6 @@ class RequestCounts:
             backend: The name of the backend; None if no request was sent to one.
             turn_around: Seconds from the end of the request to the first byte of the backend's response.
         """
-        # Each request runs this, so it calls no other function.
         label = _METHODS.get(method, OTHER)
         code = error_code or ""
         if code and code not in CODES:
@@ -95,14 +93,10 @@ class RequestCounts:
         self._requests[label, carrier, status, code] += 1
         self.received_size += received_size
         self.sent_size += sent_size
-        distribution = self.seconds[label]
-        distribution.counts[bisect_left(BUCKETS, seconds)] += 1
-        distribution.sum += seconds
+        self.seconds[label].observe(seconds)
         if backend is not None and turn_around is not None:
-            distribution = self.turn_around[backend]
-            distribution.counts[bisect_left(BUCKETS, turn_around)] += 1
             # The backend may respond before the request has ended.
-            distribution.sum += max(0.0, turn_around)
+            self.turn_around[backend].observe(max(0.0, turn_around))
 
     def requests(self) -> Mapping[tuple[str, str, str, str, str], int]:
         """
