@@ -132,8 +132,8 @@ class Lab:
             directory,
             f"http://127.0.0.1:{self._listener.getsockname()[1]}",
             listen=f'tcp:{self._ports[False]}:interface=127.0.0.1", "{tls}',
+            access="none",
         )
-        path.write_text(path.read_text().replace('access = "access.log"', 'access = "none"'))
         self._service = make_service(read_configuration(path).settings())
         reactor.startRunning(installSignalHandlers=False)
         self._service.privilegedStartService()

@@ -289,8 +289,7 @@ def test_an_access_log_which_cannot_be_opened_fails_the_start(tmp_path: Path) ->
     """
     The error is one line, with the name of the option.
     """
-    path = write_configuration(tmp_path, "http://127.0.0.1:1")
-    path.write_text(path.read_text().replace('access = "access.log"', 'access = "/proc/no-such-file"'))
+    path = write_configuration(tmp_path, "http://127.0.0.1:1", access="/proc/no-such-file")
 
     ran = subprocess.run(
         [sys.executable, *twistd_arguments(path)], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
@@ -353,9 +352,7 @@ async def test_a_daemon_without_an_access_log_logs_requests_to_twistds_log(tmp_p
     """
     Without ``-n`` there is no standard output: a warning names the option, and access log lines go to twistd's log.
     """
-    daemon = Daemon(tmp_path, server=f"workers = {workers}")
-    text = daemon.configuration.read_text()
-    daemon.configuration.write_text(text.replace('access = "access.log"', 'access = "-"'))
+    daemon = Daemon(tmp_path, server=f"workers = {workers}", access="-")
     log, pidfile = tmp_path / "twistd.log", tmp_path / "twistd.pid"
     arguments = [each for each in twistd_arguments(daemon.configuration) if each not in {"-n", "--pidfile="}]
     arguments[2:2] = [f"--pidfile={pidfile}", f"--logfile={log}", f"--rundir={tmp_path}"]

@@ -37,7 +37,14 @@ class Daemon:
     """
 
     def __init__(
-        self, directory: Path, *, more: str = "", backend: str = "", server: str = "", listen: str = ""
+        self,
+        directory: Path,
+        *,
+        more: str = "",
+        backend: str = "",
+        server: str = "",
+        listen: str = "",
+        access: str = "access.log",
     ) -> None:
         self.directory = directory
         self.backend = FaultyBackend()
@@ -45,7 +52,7 @@ class Daemon:
         self.port = free_port()
         url = f"http://127.0.0.1:{self.backend_port.getHost().port}"
         self.configuration = write_configuration(
-            directory, url, port=self.port, more=more, backend=backend, server=server, listen=listen
+            directory, url, port=self.port, more=more, backend=backend, server=server, listen=listen, access=access
         )
         self.clients: list[SocketClient] = []
 

@@ -55,6 +55,7 @@ def write_configuration(
     server: str = "",
     listen: str = "",
     port: int = 0,
+    access: str = "access.log",
 ) -> Path:
     """
     Write a configuration and its keys; return its path.
@@ -78,7 +79,7 @@ secret_access_key = "the-backend-secret-of-the-tests"
 source = "file:keys.toml"
 
 [log]
-access = "access.log"
+access = "{access}"
 {more}"""
     )
     return path
