@@ -58,6 +58,7 @@ MAX_EDITED_SIZE = 4 * MIB
 Bytes of a listing that is rewritten: a thousand keys of 1,024 bytes, or three times as many if they are escaped.
 """
 
+# Their documents name the backend or its region. ``?location`` of an object is not one of them: it is ignored.
 _NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})
 _NAMING_ELEMENTS = frozenset({"ETag", "Location", "LocationConstraint"})
 # With 32 added to the window's bits, zlib detects whether the header is its own or gzip's.

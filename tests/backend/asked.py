@@ -65,7 +65,7 @@ class Asked:
 
     def send(self, *, is_idempotent: bool = True, body: Any = None) -> PendingRequest:
         """
-        Send a request as an exchange does: one with a body by a Deferred, any other with this object as its asker.
+        Send a request as an exchange does: one with a body by a Deferred, any other with this object as its receiver.
         """
         request = BackendRequest(b"GET", body.head if body is not None else HEAD, is_idempotent=is_idempotent)
         if body is None:

@@ -58,7 +58,7 @@ TOLERATED = {
     "encoded here": "Names of a list are encoded here where the backend would not do it, or not say so.",
     "readable coding": "Accept-Encoding asks for what can be decoded here alone: an error must be judged.",
     "exact range": "Range and conditions are judged here, and Range is written anew, after an object was measured.",
-    "ignored range": "Ceph and Swift refuse a Range that S3 ignores, or response a part of it. It is not sent.",
+    "ignored range": "Ceph and Swift refuse a Range that S3 ignores, or respond with a part of it. It is not sent.",
     "joined": "Several lines of a header may become one, joined with a comma, as the signature counts them.",
     "checksum": "x-amz-checksum-* may be dropped once verified, and may come from the client's trailer.",
     "integrity": "Content-MD5 is made for a document which was held: the backend asks for it.",

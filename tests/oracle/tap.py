@@ -270,10 +270,10 @@ def _patch_connection(module: ModuleType) -> None:
     ask = module.BackendConnection.ask
 
     @functools.wraps(ask)
-    def tapped_ask(self: Any, request: Any, asker: Any, body: Any = None) -> None:
+    def tapped_ask(self: Any, request: Any, receiver: Any, body: Any = None) -> None:
         known = _owners.get(id(request))
         self.oracle.begin(known[1] if known is not None else None, request.head)
-        ask(self, request, asker, body)
+        ask(self, request, receiver, body)
 
     # `send` asks, too.
     module.BackendConnection.ask = tapped_ask
@@ -302,24 +302,24 @@ def _patch_agent(module: ModuleType) -> None:
         return send(self, request, body).addBoth(functools.partial(forget, request))
 
     @functools.wraps(ask)
-    def tapped_ask(self: Any, request: Any, asker: Any) -> Any:
-        return ask(self, request, _Forgetting(request, asker) if is_owned(self, request) else asker)
+    def tapped_ask(self: Any, request: Any, receiver: Any) -> Any:
+        return ask(self, request, _Forgetting(request, receiver) if is_owned(self, request) else receiver)
 
     class _Forgetting:
         """
         Forgets the owner of a request with its response, and passes that on.
         """
 
-        def __init__(self, request: Any, asker: Any) -> None:
-            self._request, self._asker = request, asker
+        def __init__(self, request: Any, receiver: Any) -> None:
+            self._request, self._receiver = request, receiver
 
         def answered(self, response: Any) -> None:
             forget(self._request, None)
-            self._asker.answered(response)
+            self._receiver.answered(response)
 
         def not_answered(self, failure: Any) -> None:
             forget(self._request, None)
-            self._asker.not_answered(failure)
+            self._receiver.not_answered(failure)
 
     module.BackendAgent.send, module.BackendAgent.ask = tapped_send, tapped_ask
 
