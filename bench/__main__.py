@@ -1,5 +1,6 @@
 """
-Measure the speed of s3proxy: ``python -m bench [run | micro | calls | scale | workers | flame | splice | report]``.
+Measure the speed of s3proxy: ``python -m bench [run | micro | calls | latency | scale | workers | flame | splice |
+report]``.
 """
 
 from __future__ import annotations
@@ -7,12 +8,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import calls, comparison, flame, micro, report, scale, splice, workers
+from bench import calls, comparison, flame, latency, micro, report, scale, splice, workers
 
 SUBCOMMANDS = {
     "run": (comparison.add_options, "run the same loads on all parties, in turn (default)"),
     "micro": (micro.add_options, "measure each room without I/O alone"),
     "calls": (calls.add_options, "count the calls and bytecodes of a small request, and compare them with the budget"),
+    "latency": (
+        latency.add_options,
+        "measure how long a small request takes, straight to RGW and versitygw and through s3proxy",
+    ),
     "scale": (
         scale.add_options,
         "measure the cost of a GiB and the memory with 1 to 1,000 connections, and objects of 1 MiB to 16 GiB",

@@ -27,6 +27,11 @@ The content of every object, repeated. The sender has it in memory, and no chunk
 
 CHECKSUM = "x-amz-checksum-crc32"
 
+MANY_SETS = 20_000
+"""
+Far more sets than any party remembers: each time a set comes, it is new.
+"""
+
 
 @dataclass(frozen=True)
 class Load:
@@ -40,6 +45,7 @@ class Load:
         chunk_size: Bytes of a chunk in aws-chunked coding; 0 for a body without this coding.
         connections: The number of clients. Each sends one request after another.
         is_tls: Whether the clients use TLS.
+        name_sets: The number of sets of header names among the requests, which take turns.
     """
 
     name: str
@@ -50,6 +56,7 @@ class Load:
     chunk_size: int = 0
     connections: int = 1
     is_tls: bool = False
+    name_sets: int = 1
 
     @property
     def counts_bytes(self) -> bool:
@@ -84,13 +91,20 @@ def _loads() -> list[Load]:
         Load("put-unsigned", "PUT, unsigned payload", "PUT", large, UNSIGNED),
         Load("get", "GET", "GET", large),
     ]
-    for connections in (1, 16, 64):
+    for connections in (1, 16, 64, 256):
         where = f"{connections} connection{'s' if connections > 1 else ''}"
         loads += [
             Load(f"get-1k-{connections}", f"GET 1 KiB, {where}", "GET", KIB, connections=connections),
             Load(f"head-1k-{connections}", f"HEAD, {where}", "HEAD", KIB, connections=connections),
             Load(f"put-1k-{connections}", f"PUT 1 KiB, {where}", "PUT", KIB, HASH, connections=connections),
         ]
+    loads += [
+        Load(f"get-1k-{name}", f"GET 1 KiB, 16 connections, {title}", "GET", KIB, connections=16, name_sets=count)
+        for name, title, count in (
+            ("1000-sets", "1,000 sets of header names", 1000),
+            ("new-sets", "a new set of header names each", MANY_SETS),
+        )
+    ]
     four = Load("put-4k-signed-16", "PUT 4 KiB, signed chunk", "PUT", 4 * KIB, SIGNED_CHUNKS, 64 * KIB, 16)
     loads.append(four)
     encrypted = {"put-signed-64k", "put-unsigned-trailer", "put-hash", "put-unsigned", "get"}
@@ -164,13 +178,16 @@ def write_job(load: Load, directory: Path, port: int, *, requests: int, seconds:
     target = f"/bench/size-{load.size}"
     warm_head = signer.head("GET", f"/bench/size-{KIB}")[0]
     warm = sheaf.request("GET", KIB, KIB, warm_head, [])
+    items = []
     if load.mode is None:
-        head = signer.head(load.method, target)[0]
         response = load.size if load.method == "GET" else 0
-        item = sheaf.request(load.method, load.size, response, _falsified(head) if is_false else head, [])
+        for number in range(1 if is_false else load.name_sets):
+            more = {f"x-bench-{number}": "1"} if number else None
+            head = signer.head(load.method, target, unsigned=more)[0]
+            items.append(sheaf.request(load.method, load.size, response, _falsified(head) if is_false else head, []))
     else:
         head, body = _put(load, load.mode, sheaf, signer, target, is_false)
-        item = sheaf.request("PUT", load.size, 0, head, body)
+        items.append(sheaf.request("PUT", load.size, 0, head, body))
     job = {
         **sheaf.write(),
         "address": f"127.0.0.1:{port}",
@@ -178,7 +195,7 @@ def write_job(load: Load, directory: Path, port: int, *, requests: int, seconds:
         "connections": load.connections,
         "requests": requests,
         "seconds": seconds,
-        "item": item,
+        "items": items,
         "warm": None if is_false else warm,
     }
     path = directory / "job.json"

@@ -30,7 +30,7 @@ from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey
 from s3proxy.resign.account import Account, SignatureVersion
 from s3proxy.resign.head import backend_head
-from s3proxy.resign.headers import knows_checksums, passed_headers
+from s3proxy.resign.headers import passed_headers
 from s3proxy.resign.public_name import PublicName
 from s3proxy.resign.response import response_headers, response_use
 from s3proxy.resign.target import backend_target
@@ -232,11 +232,10 @@ def _resigning(rooms: Rooms, method: str, signature: str) -> Callable[[], object
     length = 64 * KIB if method == "PUT" else None
 
     def sign() -> None:
-        knows = knows_checksums(classification.operation, account.profile, sends_trailers=False)
-        passed = passed_headers(head, authenticated.signed_headers, passes_checksums=knows)
+        passed, _ = passed_headers(head, authenticated.signed_headers, passes_checksums=False)
         target = backend_target(head, address, account.profile, classification.passed_names)
         payload = UNSIGNED.encode()
-        backend_head(account, head.method, target, passed.passed, length, payload, rooms.now)
+        backend_head(account, head.method, target, passed, length, payload, rooms.now)
 
     return sign
 
@@ -248,7 +247,7 @@ def _answering(rooms: Rooms) -> Callable[[], object]:
     def rewrite() -> None:
         response = parse_response_head(RESPONSE)
         response_use(request, response, classification.operation)
-        response_headers(response, name, [])
+        response_headers(response, name.request_id, name.host_id, [], lambda: name)
 
     return rewrite
 

@@ -36,7 +36,7 @@ type job struct {
 	Seconds     float64 `json:"seconds"` // no request begins after this time; 0 for no limit
 	Arena       string  `json:"arena"`
 	Pieces      string  `json:"pieces"` // pairs of uint64, little endian: offset and size
-	Item        item    `json:"item"`
+	Items       []item  `json:"items"` // sent in rotation, all clients together
 	Warm        *item   `json:"warm"` // sent once on each connection, before the clock starts
 }
 
@@ -66,6 +66,7 @@ type generator struct {
 	arena  []byte
 	pieces []piece
 	left   atomic.Int64
+	turn   atomic.Int64
 	ends   time.Time
 
 	lock   sync.Mutex
@@ -218,7 +219,8 @@ func (c *client) run() {
 		}
 		start := time.Now()
 		if err == nil {
-			err = c.ask(c.generator.job.Item)
+			items := c.generator.job.Items
+			err = c.ask(items[c.generator.turn.Add(1)%int64(len(items))])
 		}
 		if err == nil {
 			c.times = append(c.times, time.Since(start))
@@ -236,7 +238,7 @@ func (c *client) run() {
 	defer c.generator.lock.Unlock()
 	c.generator.times = append(c.generator.times, c.times...)
 	c.generator.result.Requests += done
-	c.generator.result.Bytes += done * c.generator.job.Item.Size
+	c.generator.result.Bytes += done * c.generator.job.Items[0].Size
 	for key, count := range failures {
 		c.generator.result.Failures[key] += count
 	}
