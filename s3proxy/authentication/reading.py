@@ -88,9 +88,15 @@ def read_claim(head: RequestHead, address: Address, realm: Realm, now: datetime)
         if len(authorizations) > 1:
             raise NotImplementedByProxy(None, Header="Authorization")
         is_foreign = has_v4_query or has_v2_query
-        if is_foreign or _has_foreign_parameters(parameters, is_v2=authorizations[0][:4].upper() == b"AWS "):
+        is_v2 = authorizations[0][:4].upper() == b"AWS "
+        if is_foreign or (parameters and _has_foreign_parameters(parameters, is_v2=is_v2)):
             raise InvalidArgument(_ONE_MECHANISM, "Authorization", authorizations[0])
-        return _checked(_read_authorization(head, address, authorizations[0], realm, now), realm)
+        claim: Claim | None = v4_header.read_known_claim(head, authorizations[0], realm.beginnings, now)
+        if claim is None:
+            claim = _read_authorization(head, address, authorizations[0], realm, now)
+        elif not realm.refused and claim.payload.word in PAYLOADS[Carrier.V4_HEADER]:
+            return claim
+        return _checked(claim, realm)
     if has_v4_query:
         if has_v2_query:
             raise InvalidArgument(_ONE_MECHANISM)

@@ -14,10 +14,17 @@ from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier, Claim
 from s3proxy.s3.classification import Classification
 from s3proxy.s3.errors import AccessDenied, InvalidRequest
+from s3proxy.s3.known import Known
 from s3proxy.s3.operation import GET_OBJECT, HEAD_BUCKET, HEAD_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2
 from s3proxy.s3.payload import PayloadHash
 from s3proxy.sigv4.asymmetric import VerifyingKeys
+from s3proxy.sigv4.claims import Beginning
 from s3proxy.sigv4.signing_key import SigningKeys
+
+MAX_BEGINNINGS = 512
+"""
+Beginnings of Authorization headers that a listener remembers: one for each key, day, region and list of signed headers.
+"""
 
 _PLAIN: frozenset[PayloadHash | None] = frozenset({None, PayloadHash.UNSIGNED_PAYLOAD})
 """
@@ -116,6 +123,7 @@ class Realm:
         refused: Those of `SWITCHES` that are off.
         known_tokens: Session tokens issued for any key, to distinguish another key's token from an unknown one.
         signing_keys: Cache of the keys used last.
+        beginnings: The Authorization headers of verified requests with Signature V4, up to the signature.
         verifying_keys: The same for SigV4A.
     """
 
@@ -125,6 +133,7 @@ class Realm:
     anonymous: Anonymous = field(default_factory=Anonymous)
     known_tokens: Container[bytes] = frozenset()
     signing_keys: SigningKeys = field(default_factory=SigningKeys, compare=False)
+    beginnings: Known[bytes, Beginning] = field(default_factory=lambda: Known(MAX_BEGINNINGS), compare=False)
     verifying_keys: VerifyingKeys = field(default_factory=VerifyingKeys, compare=False)
 
 

@@ -113,15 +113,24 @@ def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now:
             raise error
         exempted.append(exemption)
     known = check_session(claim.claimed_access_key_id, claim.session_token, credential, realm.known_tokens, now)
-    chain = _check_signature(claim, known, realm)
+    chain, coverage = None, None
+    if isinstance(claim, sigv4.SignatureClaim):
+        chain = check_signature(claim, known.secret_access_keys, realm.signing_keys, realm.verifying_keys)
+        coverage = claim.coverage
+        if claim.beginning is not None:
+            _remember(claim.beginning, claim, realm)
+    else:
+        _check_other_signature(claim, known, realm)
+    signed_headers = frozenset(claim.signed_headers) if coverage is None else coverage.signed_set
     if known.session_token is None and claim.session_token is not None:
         raise InvalidToken(claim.session_token)
     carrier = claim.carrier
     if known.refused:
         check_carrier(carrier, known.refused)
         check_payload_mode(claim, known.refused)
-    signed_headers = frozenset(claim.signed_headers)
-    head, carried = _authorized_head(claim, signed_headers)
+    head, carried = claim.head, _NO_NAMES
+    if head.raw_query and carrier not in _CARRIES_NO_HEADERS:
+        head, carried = _authorized_head(claim, signed_headers)
     return Authenticated(
         claim.claimed_access_key_id,
         carrier,
@@ -172,17 +181,27 @@ def _authenticates_v2(name: bytes) -> bool:
     return name in sigv2.QUERY_NAMES or _authenticates_v4(name)
 
 
-def _check_signature(claim: Claim, credential: Credential, realm: Realm) -> ChunkChain | None:
-    secrets = credential.secret_access_keys
-    if isinstance(claim, sigv4.SignatureClaim):
-        return check_signature(claim, secrets, realm.signing_keys, realm.verifying_keys)
+def _check_other_signature(claim: Claim, credential: Credential, realm: Realm) -> None:
+    """
+    Verify a signature that is not over a whole request in Signature V4.
+    """
     if isinstance(claim, sigv4.FormClaim):
-        check_form_signature(claim, secrets, realm.signing_keys)
+        check_form_signature(claim, credential.secret_access_keys, realm.signing_keys)
     elif isinstance(claim, sigv2.V2Claim):
-        check_v2_signature(claim, secrets)
+        check_v2_signature(claim, credential.secret_access_keys)
     else:
         raise TypeError(claim.carrier)
-    return None
+
+
+def _remember(beginning: bytes, claim: sigv4.SignatureClaim, realm: Realm) -> None:
+    """
+    Remember how the Authorization header of a verified request begins. Those of others are not remembered: a stranger
+    must not be able to empty the table.
+    """
+    realm.beginnings.keep(
+        beginning,
+        sigv4.Beginning(claim.algorithm, claim.claimed_access_key_id, claim.scope, claim.raw_signed_headers),
+    )
 
 
 # Anonymous requests

@@ -76,6 +76,7 @@ class AwsChunkedDecoder:
         small_chunk: Called once if a chunk has fewer bytes, which is then allowed; None to refuse such a body.
 
     Attributes:
+        length: Declared bytes of the decoded body.
         decoded_size: Bytes decoded so far, those after the declared length included.
         trailers: As sent, without the trailer signature.
     """
@@ -98,8 +99,8 @@ class AwsChunkedDecoder:
         "_trailer_size",
         "_updates",
         "_verifier",
-        "decoded_length",
         "decoded_size",
+        "length",
         "trailers",
     )
 
@@ -113,7 +114,7 @@ class AwsChunkedDecoder:
         min_chunk_size: int = MIN_CHUNK_SIZE,
         small_chunk: Callable[[], object] | None = None,
     ) -> None:
-        self.decoded_length = decoded_length
+        self.length = decoded_length
         self.decoded_size = 0
         self.trailers: HeaderList = []
         self._digests = digests
@@ -133,13 +134,6 @@ class AwsChunkedDecoder:
         self._trailer_size = 0
         self._trailer_is_signed = False
         self._awaits_crlf = False
-
-    @property
-    def length(self) -> int:
-        """
-        Bytes of the decoded body, as declared.
-        """
-        return self.decoded_length
 
     def feed(self, data: bytes) -> list[memoryview]:
         """
@@ -224,8 +218,8 @@ class AwsChunkedDecoder:
         return self._digests.verified
 
     def _check_length(self) -> None:
-        if self.decoded_size != self.decoded_length:
-            raise IncompleteBody.of_length(self.decoded_length, self.decoded_size)
+        if self.decoded_size != self.length:
+            raise IncompleteBody.of_length(self.length, self.decoded_size)
 
     def _keep(self, data: bytes, position: int, *, is_broken: bool) -> None:
         """
@@ -241,7 +235,7 @@ class AwsChunkedDecoder:
                 self._hash = hashlib.sha256(piece)
             else:
                 self._hash.update(piece)
-        room = self.decoded_length - self.decoded_size
+        room = self.length - self.decoded_size
         self.decoded_size += size
         if size <= room:
             for update in self._updates:
@@ -252,8 +246,8 @@ class AwsChunkedDecoder:
         if room > 0:
             self._digests.update(piece[:room])
             pieces.append(piece[:room])
-        if self.decoded_size - self.decoded_length > MAX_EXCESS_SIZE:
-            raise IncompleteBody.of_length(self.decoded_length, self.decoded_size)
+        if self.decoded_size - self.length > MAX_EXCESS_SIZE:
+            raise IncompleteBody.of_length(self.length, self.decoded_size)
 
     def _header_read(self, found: re.Match[bytes]) -> None:
         if self._verifier is not None:

@@ -14,16 +14,17 @@ class Breaker:
         seconds: Seconds for which an open breaker refuses all requests; then it lets one request through as a probe.
 
     Attributes:
+        in_a_row: The number of failures since the last success. Greater than 0 if the breaker is open.
         opened_count: How often the breaker opened.
         probe: The number of the request that was let through as a probe; 0 if there is none.
     """
 
-    __slots__ = ("_failures", "_in_a_row", "_open_until", "_probe_count", "_seconds", "opened_count", "probe")
+    __slots__ = ("_failures", "_open_until", "_probe_count", "_seconds", "in_a_row", "opened_count", "probe")
 
     def __init__(self, failures: int, seconds: float) -> None:
         self._failures = failures
         self._seconds = seconds
-        self._in_a_row = 0
+        self.in_a_row = 0
         self._open_until: float | None = None
         self._probe_count = 0
         self.probe = 0
@@ -68,7 +69,7 @@ class Breaker:
         """
         Called when the backend sent a response, whatever its status.
         """
-        self._in_a_row = 0
+        self.in_a_row = 0
         self._open_until = None
         self.probe = 0
 
@@ -80,10 +81,10 @@ class Breaker:
             now: Seconds of a clock that never goes back.
             probe: The number of the request, if it was a probe.
         """
-        self._in_a_row += 1
+        self.in_a_row += 1
         if not self._failures:
             return
-        is_tripped = self._in_a_row >= self._failures and not self.is_open
+        is_tripped = self.in_a_row >= self._failures and not self.is_open
         if is_tripped or (probe and probe == self.probe):
             self._open_until = now + self._seconds
             self.probe = 0

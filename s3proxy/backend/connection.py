@@ -162,7 +162,8 @@ class BackendConnection(Protocol):
         response = reader.response if reader is not None and reader.ends_with_connection else None
         if response is not None and reason.check(ConnectionDone):
             # The length of this response is known only by the end of the connection.
-            self.response_ended(response, keeps_alive=False)
+            self.release(keeps_alive=False)
+            response.ended(None)
             return
         is_silent = reader is None or reader.is_silent
         self._fail(BackendFault.UNANSWERED if is_silent else BackendFault.LOST, reason.value)
@@ -223,17 +224,19 @@ class BackendConnection(Protocol):
         self.reader = ResponseReader(self, request, receiver)
         self._body = body
         self.is_body_sent = body is None
+        writer = self._writer
         if body is None:
-            self._writer.read_size = None
+            writer.read_size = None
             if request.content:
-                self._writer.writeSequence((request.head, request.content))
+                writer.writeSequence((request.head, request.content))
             else:
-                self._writer.write(request.head)
-            self._request_sent()
+                writer.write(request.head)
+            if not writer.is_paused:
+                self._wait(_Waiting.FOR_RESPONSE, request.first_byte_time)
             return
         self._body_left = body.length
-        self._writer.read_size = getattr(body, "read_size", None)
-        self._writer.write(request.head)
+        writer.read_size = getattr(body, "read_size", None)
+        writer.write(request.head)
         if request.expects_continue:
             self._wait(_Waiting.FOR_CONTINUE, self._limits.continue_time)
         else:
@@ -357,24 +360,21 @@ class BackendConnection(Protocol):
             self._waiting = _Waiting.IN_POOL
             self._start_body()
 
-    def response_ended(self, response: BackendResponse, *, keeps_alive: bool) -> None:
+    def release(self, *, keeps_alive: bool) -> None:
         """
-        Called when the response is complete: return the connection to the pool if that is safe, and end the response.
-
-        Args:
-            keeps_alive: Whether the response allows it.
+        Called when a response is complete: return the connection to the pool if that is safe, or reset it.
         """
         self.reader = None
-        self.deadline.clear()
         if keeps_alive and self.is_body_sent and self._writer.is_drained and not self._is_lost:
             if self.is_paused:
                 # A paused connection in the pool would see neither an end nor a stray byte.
                 self._resume()
             self.is_reused = True
+            # The pool sets the deadline for what follows.
             self.pool.release(self)
         else:
+            self.deadline.clear()
             self.abort()
-        response.ended(None)
 
     # Called by the response
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -109,7 +110,7 @@ class Pool(Factory):
             receiver: Gets the response. If the request is cancelled, it hears nothing more, or of a `CancelledError`.
         """
         breaker = self.breaker
-        if not breaker.admits(self.reactor.seconds()):
+        if breaker.in_a_row and not breaker.admits(self.reactor.seconds()):
             return fail(BackendError(BackendFault.OPEN, self.address)).addErrback(receiver.not_answered)
         probe = breaker.probe
         connection = self._take(is_upload=body is not None)
@@ -369,7 +370,9 @@ class _Attempt:
         Called with the response.
         """
         self._connection = None
-        self._pool.breaker.succeeded()
+        breaker = self._pool.breaker
+        if breaker.in_a_row:
+            breaker.succeeded()
         self._receiver.answered(response)
 
     def not_answered(self, failure: Failure) -> None:
@@ -442,6 +445,9 @@ class _Connecting:
 
     async def _try(self) -> BackendConnection:
         connection: Any = await self._pool.endpoint.connect(self._pool)
+        if isinstance(connection.transport, tcp.Connection):
+            # Twisted's endpoint leaves a protocol between the two that only passes on what it gets.
+            connection.transport.protocol = connection
         # With TLS, the connection is made long before the certificate is verified.
         ready: BackendConnection = await connection.ready
         return ready

@@ -67,7 +67,7 @@ class ReadConnection(AnsweringConnection, Interface):
 
     def pause_reading(self) -> None: ...
 
-    def response_ended(self, response: BackendResponse, *, keeps_alive: bool) -> None: ...
+    def release(self, *, keeps_alive: bool) -> None: ...
 
     def drop(self, fault: BackendFault = ...) -> None: ...
 
@@ -188,9 +188,14 @@ class ResponseReader:
         if self._left is not None and len(rest) > self._left:
             self._drop_surplus()
             return
+        if self._left is not None and len(rest) == self._left:
+            # The whole response came at once. The connection may serve another request before the body has a receiver.
+            response = BackendResponse(request, head, self._left, None, rest)
+            connection.release(keeps_alive=self._keeps_alive)
+            self.receiver.answered(response)
+            return
         self.response = response = BackendResponse(request, head, self._left, connection)
-        if rest or self._left == 0:
-            # The response may end here, and the connection may serve another request before the body has a receiver.
+        if rest:
             self.read_body(response, rest)
         if connection.reader is self:
             connection.pause_reading()
@@ -228,7 +233,7 @@ class ResponseReader:
                 connection.wait_for_rest()
             response.received((data,))
         if left == 0 and connection.reader is self:
-            connection.response_ended(response, keeps_alive=self._keeps_alive)
+            self._end(response)
         elif left is not None and left >= MIN_SPLICED_SIZE and connection.splice is None:
             self._try_to_splice(response, left)
 
@@ -254,7 +259,12 @@ class ResponseReader:
 
     def _rest_spliced(self, response: BackendResponse) -> None:
         self._connection.splice = None
-        self._connection.response_ended(response, keeps_alive=self._keeps_alive)
+        self._end(response)
+
+    def _end(self, response: BackendResponse) -> None:
+        # First, because the end of the response may lead to the next request.
+        self._connection.release(keeps_alive=self._keeps_alive)
+        response.ended(None)
 
     def _read_chunks(self, response: BackendResponse, framing: ChunkedFraming, data: bytes) -> None:
         connection = self._connection
@@ -270,7 +280,7 @@ class ResponseReader:
             connection.drop()
         elif framing.is_complete:
             response.trailers = framing.trailers
-            connection.response_ended(response, keeps_alive=self._keeps_alive)
+            self._end(response)
         elif pieces and not connection.is_paused:
             # Single bytes of a chunk's size do not prolong the deadline.
             connection.wait_for_rest()

@@ -87,6 +87,9 @@ class BackendResponse:
     `headers` are a copy, because treq's wrappers change them. The response is also the transport of the protocol that
     `deliverBody` got.
 
+    Args:
+        content: The whole body, if it has arrived.
+
     Attributes:
         head: The head as received.
         body_length: Bytes of the body that will arrive; None if only its end shows that. A response to HEAD has 0,
@@ -120,17 +123,18 @@ class BackendResponse:
         head: ResponseHead,
         body_length: int | None,
         connection: AnsweringConnection | None,
+        content: bytes | None = None,
     ) -> None:
         self.request = request
         self.head = head
         self.body_length = body_length
         self.trailers: HeaderList = []
-        self.is_complete = False
+        self.is_complete = content is not None
         self.previousResponse: Any = None
         self._connection = connection
         self.is_claimed = False
         self._receiver: BodyReceiver | None = None
-        self._early: list[Buffer] = []
+        self._early: list[Buffer] = [content] if content else []
         self.failure: Failure | None = None
         self._headers: Headers | None = None
 

@@ -113,19 +113,17 @@ class GuardedBody:
         if self._is_over:
             return
         try:
-            self._pass_on(self._decoder.feed(data))
+            pieces = self._decoder.feed(data)
+            if not pieces:
+                return
+            if self._to_come is not None:
+                self._to_come -= sum(map(len, pieces))
+                if self._to_come <= 0:
+                    self._withheld += pieces
+                    return
+            self._sink.writeSequence(pieces)
         except S3Error as error:
             self._refuse(error)
-
-    def _pass_on(self, pieces: list[memoryview]) -> None:
-        if not pieces:
-            return
-        if self._to_come is not None:
-            self._to_come -= sum(map(len, pieces))
-            if self._to_come <= 0:
-                self._withheld += pieces
-                return
-        self._sink.writeSequence(pieces)
 
     @property
     def splice_target(self) -> DirectWriter | None:

@@ -29,7 +29,9 @@ from s3proxy.s3.errors import (
     S3Error,
 )
 from s3proxy.s3.exemption import Exemption
-from s3proxy.s3.head import RequestHead
+from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.header_names import KNOWN_SETS, MAX_KNOWN_SETS, HeaderNames
+from s3proxy.s3.known import Known
 from s3proxy.s3.limits import (
     MAX_CONTENT_LENGTH_DIGITS,
     MAX_OBJECT_SIZE,
@@ -114,6 +116,8 @@ The plan of most requests without a body: there is nothing to verify.
 
 _WITHOUT_BODY = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 _BODY_CLAIMS = frozenset({b"content-md5", b"x-amz-trailer", b"x-amz-sdk-checksum-algorithm"})
+_NO_FIELDS = Fields()
+_KNOWN_SILENT: Known[HeaderNames, bool] = Known(MAX_KNOWN_SETS, about=KNOWN_SETS)
 
 
 def plan_body(
@@ -156,7 +160,7 @@ def plan_body(
     if operation.requires_document and not head.has_body:
         raise MissingRequestBodyError
     digests = parse_body_digests(
-        head.fields,
+        _NO_FIELDS if _is_silent(head) else head.fields,
         claimed_sha256=payload.sha256,
         has_trailer=payload.has_trailer,
         describes_object=operation.describes_object,
@@ -245,9 +249,23 @@ def _claims_nothing(head: RequestHead, payload: Payload) -> bool:
     return (
         head.method in _WITHOUT_BODY
         and (payload.sha256 == EMPTY_SHA256 if payload.word is None else payload.word is PayloadHash.UNSIGNED_PAYLOAD)
-        and _BODY_CLAIMS.isdisjoint(head.fields)
-        and not [name for name in head.fields if name.startswith(b"x-amz-checksum-")]
+        and _is_silent(head)
     )
+
+
+def _is_silent(head: RequestHead) -> bool:
+    """
+    Return True if no header claims anything of the bytes of a body.
+    """
+    names = head.names
+    found = None if names is None else _KNOWN_SILENT.get(names)
+    if found is None:
+        found = _BODY_CLAIMS.isdisjoint(head.fields) and not any(
+            name.startswith(b"x-amz-checksum-") for name in head.fields
+        )
+        if names is not None:
+            _KNOWN_SILENT.keep(names, found)
+    return found
 
 
 def _decoded_length(head: RequestHead) -> int:

@@ -41,11 +41,27 @@ from s3proxy.telemetry.accesslog import AccessLog, AccessRecord
 _log = Logger()
 
 
-def utc_now() -> datetime:
+class _Seconds:
     """
-    Return the time for signatures. The reactor's clock is monotonic and cannot be used.
+    The time for signatures and logs, which say it to the second. All requests of a second get the same object, and what
+    is written from it is written once. The reactor's clock is monotonic and cannot be used.
     """
-    return datetime.now(UTC)
+
+    __slots__ = ("_moment", "_second")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._moment = datetime.fromtimestamp(0, UTC)
+
+    def __call__(self) -> datetime:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._moment = datetime.fromtimestamp(second, UTC)
+        return self._moment
+
+
+utc_now = _Seconds()
 
 
 class Generation:

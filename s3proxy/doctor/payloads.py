@@ -49,7 +49,7 @@ class _Chain:
 
     def _sign(self, kind: bytes, rest: bytes) -> bytes:
         text = b"AWS4-HMAC-SHA256-%s\n%s\n%s\n%s\n%s" % (kind, self.date, self.scope, self.previous[0], rest)
-        self.previous[0] = self.key.sign(text).for_backend()
+        self.previous[0] = self.key.sign_for_backend(text)
         return self.previous[0]
 
 

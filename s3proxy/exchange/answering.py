@@ -37,7 +37,7 @@ from s3proxy.resign.response import (
 from s3proxy.s3.classification import is_head_bucket
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.errors import InternalError
-from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
+from s3proxy.s3.head import Fields, HeaderList, RequestHead, ResponseHead
 from s3proxy.s3.operation import BodyUse
 from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.writer import DirectWriter
@@ -46,6 +46,12 @@ EARLY_TIME = 1.0
 """
 Seconds from a response's head until the head goes to the client, although the document has not arrived: the backend
 still works, and the client must not take s3proxy for dead.
+"""
+
+
+_NO_RESPONSE = BackendResponse(None, ResponseHead(b"HTTP/1.1", 0, b"", [], Fields()), 0, None)
+"""
+Stands for the response before it has begun, and after the end.
 """
 
 
@@ -69,19 +75,27 @@ class AnsweredRequest(Protocol):
     def when_response_sent(self, sent: Callable[[], None]) -> None: ...
 
 
+class VerifiedBody(Protocol):
+    """
+    The body of the request: a `s3proxy.exchange.receiving.Receiving`, which describes this attribute.
+    """
+
+    checksums: HeaderList
+
+
 class Answering:
     """
     The response to one admitted request.
 
     Args:
         form: The form that the request was made from; None if there was no form.
-        checksums: Returns the verified checksums of the client's body, as headers.
+        body: The client's body.
         exchange: Receives an event for each step of the response.
     """
 
     __slots__ = (
         "_admitted",
-        "_checksums",
+        "_body",
         "_context",
         "_document",
         "_early_deadline",
@@ -103,7 +117,7 @@ class Answering:
         request: AnsweredRequest,
         admitted: Admitted,
         form: Form | None,
-        checksums: Callable[[], HeaderList],
+        body: VerifiedBody,
         record: Record,
         exchange: EventReceiver,
     ) -> None:
@@ -111,12 +125,12 @@ class Answering:
         self._request = request
         self._admitted = admitted
         self._form = form
-        self._checksums = checksums
+        self._body = body
         self._record = record
         self._exchange = exchange
         self._mending = admitted.mending
         self._use = ResponseUse.RELAY
-        self._response: BackendResponse | None = None
+        self._response = _NO_RESPONSE
         self._unexplained: BackendResponse | None = None
         self._reader: DocumentReader | None = None
         self._document: bytes | None = None
@@ -130,7 +144,8 @@ class Answering:
         Called with the response to the client's own request.
         """
         context, record, admitted = self._context, self._record, self._admitted
-        self._take(response)
+        self._response = response
+        record.response = response.head
         record.answered_at = context.clock()
         use = response_use(admitted.onward.head, response.head, admitted.operation)
         if admitted.multipart is not None and response.request is None:
@@ -183,22 +198,13 @@ class Answering:
         self._response = response
         self._record.response = response.head
 
-    @property
-    def _arrived(self) -> BackendResponse:
-        """
-        The response that has arrived.
-        """
-        response = self._response
-        assert response is not None
-        return response
-
     # Its document
 
     def read(self) -> None:
         """
         Read the response's document, up to a maximum size.
         """
-        response = self._arrived
+        response = self._response
         self._reader = reader = DocumentReader(
             MAX_SIZES[self._use], partial(self._exchange.guarded, self._read), self._hold_memory(response)
         )
@@ -251,7 +257,7 @@ class Answering:
             self._exchange.receive(Event.BACKEND_FAILED, self._record.error_of_backend(failure))
             return
         content = reader.document
-        document = read_content(content, self._arrived.head, self._use, is_whole=reader.is_whole)
+        document = read_content(content, self._response.head, self._use, is_whole=reader.is_whole)
         try:
             self._document = self._editing().edit(document, is_whole=reader.is_whole)
         except BlamesUsError:
@@ -268,7 +274,7 @@ class Answering:
 
     def _editing(self) -> ResponseEditing:
         return ResponseEditing(
-            self._context, self._admitted, self._mending, self._record, self._arrived, self._use, self.public_name()
+            self._context, self._admitted, self._mending, self._record, self._response, self._use, self.public_name()
         )
 
     # To the client
@@ -279,10 +285,10 @@ class Answering:
         """
         if self._unexplained is not None:
             # The response to GET was read only for its error code. The client gets the response to HEAD.
-            self._arrived.abort()
+            self._response.abort()
             self._take(self._unexplained)
             self._reader = self._document = None
-        response, record = self._arrived, self._record
+        response, record = self._response, self._record
         status, reason, headers = self._lines(response.head)
         record.status = status
         if self._form is not None and 200 <= response.head.status < 300:
@@ -295,9 +301,20 @@ class Answering:
             self._exchange.receive(Event.RESPONSE_ENDED)
             return
         cut = self._mending.cut(response.head) if self._mending is not None else None
-        is_chunked = self._frame(headers, status, response, cut)
+        is_chunked = False
+        if response.body_length is None:
+            if self._request.head.version != b"HTTP/1.0":
+                headers.append((b"Transfer-Encoding", b"chunked"))
+                is_chunked = True
+        elif cut is not None:
+            headers.append((b"Content-Length", b"%d" % (cut[1] - cut[0])))
+        elif response.head.content_length is not None and status != 204 and status in {response.head.status, 200, 206}:
+            # In a response to HEAD, and in a backend's 304, Content-Length describes a body that is not sent.
+            headers.append((b"Content-Length", b"%d" % response.head.content_length))
         head = self._request.make_head(status, reason, headers)
-        if self._reader is None and response.is_complete and not is_chunked and not self._admitted.is_paced:
+        ticket = self._admitted.ticket
+        is_paced = ticket is not None and ticket.is_paced
+        if self._reader is None and response.is_complete and not is_chunked and not is_paced:
             # The whole body arrived with its head: nothing is left to pace.
             content = response.take_content()
             if cut is not None:
@@ -315,7 +332,7 @@ class Answering:
         reader = self._reader
         assert reader is not None
         self._end_early_deadline()
-        self._record.status, reason, headers = self._lines(self._arrived.head)
+        self._record.status, reason, headers = self._lines(self._response.head)
         headers = read_headers(headers)
         # The length of the document is unknown until it was edited.
         is_chunked = self._request.head.version != b"HTTP/1.0"
@@ -327,10 +344,10 @@ class Answering:
 
     def _begin_relay(self, head: bytes, *, is_chunked: bool) -> ResponseRelay:
         self._relay = relay = ResponseRelay(
-            self._arrived, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
+            self._response, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
         )
         self._request.respond_from(relay)
-        if self._admitted.ticket is not None:
+        if self._admitted.ticket is not None and self._admitted.ticket.is_paced:
             relay.pace = self._admitted.ticket.pace(relay.hold, relay.release)
         return relay
 
@@ -340,23 +357,27 @@ class Answering:
             return
         response = self._response
         self._exchange.receive(Event.BACKEND_FAILED, self._record.error_of_backend(failure))
-        if response is not None:
-            # If s3proxy failed to read the response, the backend still sends it.
-            response.abort()
+        # If s3proxy failed to read the response, the backend still sends it.
+        response.abort()
 
     def _lines(self, response: ResponseHead) -> tuple[int, bytes, HeaderList]:
         """
         Return status, reason and headers of a response as its client may see them, without the framing headers.
         """
         status, reason, admitted = response.status, response.reason, self._admitted
-        name = self.public_name()
         is_stored = status == 200 and admitted.plan.use is BodyUse.OBJECT
-        headers = response_headers(response, name, self._checksums() if is_stored else [])
+        headers = response_headers(
+            response,
+            self._record.request_id.encode(),
+            self._context.settings.host_id.encode(),
+            self._body.checksums if is_stored else [],
+            self.public_name,
+        )
         if b"date" not in response.fields:
             # Some SDKs set their clock by it (RFC 9110, section 6.6.1).
             headers.append((b"Date", format_rfc1123(self._context.wall_clock())))
-        if is_head_bucket(admitted.onward.head, admitted.address) and status in {200, 403}:
-            add_region(headers, name)
+        if not admitted.address.key and status in {200, 403} and is_head_bucket(admitted.onward.head, admitted.address):
+            add_region(headers, self.public_name())
         if self._mending is not None:
             status, reason, headers = self._mending.response_head(response, headers)
             if status == 304 and response.status != 304:
@@ -385,7 +406,7 @@ class Answering:
         """
         Respond to a browser whose file is stored, as the form's fields say.
         """
-        response, request, address = self._arrived, self._request, self._admitted.address
+        response, request, address = self._response, self._request, self._admitted.address
         # The response to s3proxy's PUT has no document, or none that a browser should see.
         response.abort()
         base = b"%s://%s%s" % (request.origin.scheme, request.head.host, request.head.raw_path.rstrip(b"/"))
@@ -397,34 +418,13 @@ class Answering:
         request.write_response(self._record.status, reason, headers, document)
         self._exchange.receive(Event.RESPONSE_ENDED)
 
-    def _frame(self, headers: HeaderList, status: int, response: BackendResponse, cut: tuple[int, int] | None) -> bool:
-        """
-        Add the headers that say where the response ends; return True if it is in chunked transfer coding.
-
-        Args:
-            cut: The range of the body that the client gets; None for all of it.
-        """
-        head = response.head
-        if response.body_length is not None:
-            # In a response to HEAD, and in a backend's 304, Content-Length describes a body that is not sent.
-            if cut is not None:
-                headers.append((b"Content-Length", b"%d" % (cut[1] - cut[0])))
-            elif head.content_length is not None and head.status != 204 and status in {head.status, 200, 206}:
-                headers.append((b"Content-Length", b"%d" % head.content_length))
-            return False
-        if self._request.head.version == b"HTTP/1.0":
-            return False
-        headers.append((b"Transfer-Encoding", b"chunked"))
-        return True
-
     # The end
 
     def abort(self) -> None:
         """
         Stop reading the response.
         """
-        if self._response is not None:
-            self._response.abort()
+        self._response.abort()
 
     def release(self) -> None:
         """
@@ -443,4 +443,5 @@ class Answering:
             memory.release()
         # These objects refer back to this one. Without the reference cycle, a request's memory is freed when it ends,
         # not by the garbage collector.
-        self._relay = self._reader = self._response = self._unexplained = None
+        self._relay = self._reader = self._unexplained = None
+        self._response = _NO_RESPONSE

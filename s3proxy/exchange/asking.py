@@ -133,7 +133,9 @@ class Asking:
         admitted = self._admitted
         if admitted.plan.use is BodyUse.OBJECT:
             self._record.object_size = len(content)
-        request = admitted.onward.request(admitted.plan.use, content, checksums, self._context.wall_clock())
+        # A request without a body is sent at once, so the second of its arrival serves.
+        now = self._record.received_at if admitted.plan.decoder is None else self._context.wall_clock()
+        request = admitted.onward.request(admitted.plan.use, content, checksums, now)
         agent = admitted.backend.agent
         if not admitted.onward.deletes_version:
             # The way of most requests, and the cheapest: no Deferred is between the response and this object.

@@ -46,23 +46,28 @@ class Ticket:
     What one request has taken from the budgets, until it gives it back.
 
     Attributes:
+        holders: The budgets of the request's key, if that has limits, and of all clients together.
+        is_paced: Whether the bytes per second are limited.
         waiting: Fires when the request has everything that it needs; fails with `Spent` if that takes too long. None if
             it has everything at once.
         reserved_memory: Bytes that the request has taken from its key's memory budget, whether or not they have
             arrived.
     """
 
-    __slots__ = ("_budgets", "_holders", "_pace", "_taken", "reserved_memory", "waiting")
+    __slots__ = ("_budgets", "_pace", "_taken", "holders", "is_paced", "reserved_memory", "waiting")
 
     def __init__(self, budgets: Budgets, holders: tuple[Holder, ...]) -> None:
         self._budgets = budgets
-        self._holders = holders
+        self.holders = holders
         self._taken: list[tuple[Slots, int]] = []
         self._pace: Pace | None = None
         self.waiting: Deferred[None] | None = None
         self.reserved_memory = 0
+        self.is_paced = False
         for holder in holders:
             holder.tickets += 1
+            if holder.limits.bytes_per_second:
+                self.is_paced = True
 
     def take(self, slots: Slots, amount: int) -> Deferred[None] | None:
         """
@@ -74,13 +79,6 @@ class Ticket:
             return None
         return waiting.addCallback(lambda ignored: self._taken.append((slots, amount)))
 
-    @property
-    def holders(self) -> tuple[Holder, ...]:
-        """
-        The budgets of the request's key, if that has limits, and of all clients together.
-        """
-        return self._holders
-
     def take_memory(self, holder: Holder, amount: int) -> Deferred[None] | None:
         """
         Take the first bytes of a body from the memory of its key. Of a budget that does not reserve memory, only wait
@@ -90,6 +88,23 @@ class Ticket:
             self.reserved_memory = amount
             return self.take(holder.memory, amount)
         return self._pass_by(holder.memory, amount)
+
+    def take_memory_at_once(self, amount: int) -> bool:
+        """
+        Take the first bytes of a body, as `take_memory` does from each holder, if none of them must wait.
+
+        Returns:
+            False if one must wait. Then nothing is taken.
+        """
+        for holder in self.holders:
+            if not holder.memory.is_free(amount):
+                return False
+        for holder in self.holders:
+            if holder.reserves_memory:
+                holder.memory.used += amount
+                self._taken.append((holder.memory, amount))
+                self.reserved_memory = amount
+        return True
 
     def _pass_by(self, slots: Slots, amount: int) -> Deferred[None] | None:
         if slots.is_free(amount):
@@ -102,11 +117,12 @@ class Ticket:
         """
         Give everything back. May be called twice.
         """
-        self._end_pace()
+        if self._pace is not None:
+            self._end_pace()
         taken, self._taken = self._taken, []
         for slots, amount in taken:
             slots.give_back(amount)
-        holders, self._holders = self._holders, ()
+        holders, self.holders = self.holders, ()
         for holder in holders:
             holder.tickets -= 1
 
@@ -116,16 +132,9 @@ class Ticket:
         limited.
         """
         self._end_pace()
-        rates = [holder.bytes_per_second for holder in self._holders if holder.limits.bytes_per_second]
+        rates = [holder.bytes_per_second for holder in self.holders if holder.limits.bytes_per_second]
         self._pace = Pace(rates, self._budgets.reactor, pause, resume) if rates else None
         return self._pace
-
-    @property
-    def is_paced(self) -> bool:
-        """
-        Whether the bytes of one side are paced.
-        """
-        return self._pace is not None
 
     def _end_pace(self) -> None:
         pace, self._pace = self._pace, None
@@ -187,7 +196,8 @@ class HeldMemory:
             resume: Called when delivery may continue.
             refused: Called once if the wait takes too long.
         """
-        self.settle()
+        if self._waiting is not None:
+            self.settle()
         self._pause, self._resume, self._refused = pause, resume, refused
 
     def add(self, size: int) -> None:
@@ -293,7 +303,8 @@ class HeldMemory:
         holders, self._holders = self._holders, ()
         if not holders:
             return
-        self.settle()
+        if self._waiting is not None:
+            self.settle()
         self._pause = self._resume = self._refused = _nothing
         self._all.give_back(self.size)
         if self._reserved != self._ticketed:
@@ -376,12 +387,15 @@ class Budgets:
         else:
             holders = (self._key(access_key_id or b"", limits), self._all)
         first = min(memory, MEMORY_STEP)
+        ticket = Ticket(self, holders)
         if self._bounds_only_memory and limits is self.key_limits and self._key_bounds_only_memory:
-            # The path of most uploads.
-            return self._take_all(Ticket(self, holders), [(holder, "memory", first) for holder in holders])
+            # The way of most uploads, and the cheapest.
+            if not ticket.take_memory_at_once(first):
+                self._take_all(ticket, [(holder, "memory", first) for holder in holders])
+            return ticket
         amounts = {"requests_per_second": 1, "requests": 1, "bodies": int(has_body), "memory": first}
         steps = [(holder, name, amounts[name]) for holder in holders for name in holder.bounded if amounts[name]]
-        return self._take_all(Ticket(self, holders), steps)
+        return self._take_all(ticket, steps)
 
     def admit_form(self, memory: int) -> Ticket | None:
         """

@@ -7,7 +7,6 @@ Until that is done, s3proxy reads nothing of its body and sends nothing to a bac
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -15,9 +14,9 @@ from twisted.internet.defer import Deferred
 from s3proxy.authentication.reading import carries_form, read_claim, read_form_claim
 from s3proxy.authentication.verdict import Authenticated, admit_anonymous, admit_preflight, verify_claim
 from s3proxy.backend.backend import Backend
-from s3proxy.body.plan import BodyPlan, plan_body
+from s3proxy.body.plan import plan_body
 from s3proxy.exchange.admitted import Admitted
-from s3proxy.exchange.budget import Spent, Ticket
+from s3proxy.exchange.budget import Spent
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.forms import FormReading
 from s3proxy.exchange.judgement import wait_for
@@ -37,7 +36,8 @@ from s3proxy.profiles.allowed import check_taken, refusal_of_method
 from s3proxy.profiles.surfaces import check_private_surface
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.claim import Claim
-from s3proxy.s3.classification import Classification, check_method, check_request, classify
+from s3proxy.s3.classification import METHODS, WRITING_METHODS, Classification, check_method, check_request, classify
+from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import (
     AccessDenied,
     MethodNotAllowed,
@@ -48,6 +48,7 @@ from s3proxy.s3.errors import (
 )
 from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.limits import MAX_KEY_SIZE
 from s3proxy.s3.operation import PUT_OBJECT, BodyUse, Operation
 
 _CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
@@ -91,14 +92,20 @@ class Judge:
         realm = context.settings.realm
         if context.is_draining:
             raise SlowDown
-        check_method(head.method)
+        if head.method not in METHODS:
+            check_method(head.method)
         record.address = address = parse_address(head.raw_path, head.host, realm.domains)
         if head.method == b"OPTIONS":
             authenticated = admit_preflight(head)
         else:
             claim = read_claim(head, address, realm, record.received_at)
             if claim is not None:
-                authenticated = await self._verify(claim, record.received_at)
+                found = context.credentials.look_up(claim.claimed_access_key_id)
+                if found is not None and not isinstance(found, Credential):
+                    found = await self._wait_for_credential(found)
+                authenticated = verify_claim(claim, found, realm, record.received_at)
+                if authenticated.exempted:
+                    self._count_exemptions(authenticated)
                 if context.settings.replay_window is not None and head.method in _CHANGING_METHODS:
                     self._pass_once(claim, context.settings.replay_window)
             elif carries_form(head, address):
@@ -121,7 +128,12 @@ class Judge:
         form_key(intake.form)
         claim = read_form_claim(request_head, intake.form, context.settings.realm)
         if claim is not None:
-            authenticated = await self._verify(claim, now)
+            found = context.credentials.look_up(claim.claimed_access_key_id)
+            if found is not None and not isinstance(found, Credential):
+                found = await self._wait_for_credential(found)
+            authenticated = verify_claim(claim, found, context.settings.realm, now)
+            if authenticated.exempted:
+                self._count_exemptions(authenticated)
             intake.check_policy(now)
         else:
             # An anonymous form is refused before anything else of it is parsed. The headers of its request say nothing
@@ -136,19 +148,15 @@ class Judge:
 
     # Who sent it
 
-    async def _verify(self, claim: Claim, now: datetime) -> Authenticated:
-        context = self._context
-        found = context.credentials.look_up(claim.claimed_access_key_id)
-        if isinstance(found, Deferred):
-            try:
-                found = await wait_for(found)
-            except Exception as error:
-                context.log.error("the credential source failed: {reason}", reason=str(error))
-                raise ServiceUnavailable from None
-        authenticated = verify_claim(claim, found, context.settings.realm, now)
-        if authenticated.exempted:
-            context.counts.exempted.update(authenticated.exempted)
-        return authenticated
+    async def _wait_for_credential(self, found: Deferred[Credential | None]) -> Credential | None:
+        try:
+            return await wait_for(found)
+        except Exception as error:
+            self._context.log.error("the credential source failed: {reason}", reason=str(error))
+            raise ServiceUnavailable from None
+
+    def _count_exemptions(self, authenticated: Authenticated) -> None:
+        self._context.counts.exempted.update(authenticated.exempted)
 
     def _pass_once(self, claim: Claim, window: ReplayWindow) -> None:
         if not window.admit(claim.fingerprint(), self._context.clock(), claim.claimed_access_key_id):
@@ -166,22 +174,38 @@ class Judge:
         _check_profile(backend, head, address, classification)
         if context.authorizer is not None:
             await _authorize(context.authorizer, authenticated, address)
-        plan = self._plan_body(authenticated, backend, classification.operation, form)
+        computes_md5 = backend.account.profile.loses_objects
+        if form is not None:
+            plan = form.plan(head, computes_md5=computes_md5)
+        else:
+            plan = plan_body(
+                head,
+                classification.operation,
+                authenticated,
+                context.settings.body_limits,
+                spooled_size=backend.spooled_size,
+                computes_md5=computes_md5,
+                exempted=context.counts.exempted,
+            )
         multipart = None
         if backend.keeps_multipart and classification.operation.is_part_of_upload:
             multipart = self._keep_upload(authenticated, address, backend, classification.operation)
             if plan.use is BodyUse.OBJECT:
                 # A part goes to the disk, whatever its size.
                 plan = replace(plan, streams=False, memory_size=0)
-        ticket = self._take_ticket(authenticated, plan)
+        has_body = self._request.head.has_body
+        ticket = context.budgets.admit(
+            authenticated.access_key_id,
+            authenticated.credential.budget,
+            has_body=has_body,
+            memory=plan.memory if has_body else 0,
+        )
         if ticket is not None and ticket.waiting is not None:
             await self._wait_for_ticket(ticket.waiting)
         try:
             onward = Onward(head, address, classification, authenticated, backend, context.settings.realm.regions)
-            mending = self._put_onward(onward, backend, classification.operation)
-            if multipart is None:
-                onward.check_size(record.received_at)
-            elif (preparing := multipart.prepare(plan.length)) is not None:
+            mending = self._adapt(onward, backend, classification.operation, checks_size=multipart is None)
+            if multipart is not None and (preparing := multipart.prepare(plan.length)) is not None:
                 await wait_for(preparing)
         except BaseException:
             if multipart is not None:
@@ -209,26 +233,11 @@ class Judge:
         except MethodNotAllowed as not_allowed:
             backend = self._context.choose_backend(head, address, authenticated)
             raise refusal_of_method(backend.allowed, head, address, not_allowed) from None
-        check_request(head, address, classification.operation)
+        if head.method in WRITING_METHODS or len(address.key) > MAX_KEY_SIZE:
+            check_request(head, address, classification.operation)
         return classification
 
     # What it may take of the shared budgets
-
-    def _plan_body(
-        self, authenticated: Authenticated, backend: Backend, operation: Operation, form: FormReading | None
-    ) -> BodyPlan:
-        computes_md5 = backend.account.profile.loses_objects
-        if form is not None:
-            return form.plan(authenticated.head, computes_md5=computes_md5)
-        return plan_body(
-            authenticated.head,
-            operation,
-            authenticated,
-            self._context.settings.body_limits,
-            spooled_size=backend.spooled_size,
-            computes_md5=computes_md5,
-            exempted=self._context.counts.exempted,
-        )
 
     def _keep_upload(
         self, authenticated: Authenticated, address: Address, backend: Backend, operation: Operation
@@ -251,15 +260,6 @@ class Judge:
         )
         return MultipartRequest(context.multipart, multipart)
 
-    def _take_ticket(self, authenticated: Authenticated, plan: BodyPlan) -> Ticket | None:
-        has_body = self._request.head.has_body
-        return self._context.budgets.admit(
-            authenticated.access_key_id,
-            authenticated.credential.budget,
-            has_body=has_body,
-            memory=plan.memory if has_body else 0,
-        )
-
     async def _wait_for_ticket(self, waiting: Deferred[None]) -> None:
         try:
             await wait_for(waiting, is_bounded=False)
@@ -268,7 +268,7 @@ class Judge:
 
     # What the backend gets
 
-    def _put_onward(self, onward: Onward, backend: Backend, operation: Operation) -> Mending | None:
+    def _adapt(self, onward: Onward, backend: Backend, operation: Operation, *, checks_size: bool) -> Mending | None:
         counts, mending = self._context.counts, None
         counts.dropped_headers += onward.dropped_count
         if backend.account.profile.mends(operation.name):
@@ -276,6 +276,8 @@ class Judge:
             counts.lost_headers.update((backend.name, name.decode()) for name in mending.lost)
         if backend.forwarded != ForwardedHeaders.NONE:
             onward.tell_origin(self._request.origin)
+        if checks_size and backend.account.profile.restrictions is not None:
+            onward.check_size(self._record.received_at)
         return mending
 
 

@@ -36,6 +36,8 @@ class ReceivedRequest(Protocol):
     head: RequestHead
     meter: Callable[[int], None] | None
 
+    def take_body(self) -> bytes | None: ...
+
     def deliverBody(self, consumer: IConsumer) -> Deferred[None]: ...
 
     def hold_for_budget(self) -> None: ...
@@ -89,7 +91,7 @@ class Receiving:
         self._body: GuardedBody | None = None
         self._held: HeldBody | SpooledBody | None = None
         self.checksums: HeaderList = []
-        if admitted.ticket is not None:
+        if admitted.ticket is not None and admitted.ticket.is_paced:
             pace = admitted.ticket.pace(request.hold_for_budget, request.release_for_budget)
             if pace is not None:
                 request.meter = pace.count
@@ -111,6 +113,9 @@ class Receiving:
         )
         if self._form is not None:
             self._form.give_file_to(body)
+        elif (content := self._request.take_body()) is not None:
+            body.write(content)
+            body.wireEnded()
         elif self._request.head.has_body:
             self._request.deliverBody(body).addCallbacks(lambda ignored: body.wireEnded(), self._cut)
         else:
@@ -156,7 +161,8 @@ class Receiving:
         if error is not None:
             self._exchange.receive(Event.REFUSED, error)
         else:
-            complete(Event.VERIFIED if self.on_disk is None else Event.VERIFIED_ON_DISK)
+            is_on_disk = isinstance(self._held, SpooledBody) and self._held.on_disk is not None
+            complete(Event.VERIFIED_ON_DISK if is_on_disk else Event.VERIFIED)
 
     def _refused_document(self) -> S3Error | None:
         if isinstance(self._held, HeldBody):
@@ -179,8 +185,7 @@ class Receiving:
         """
         held = self._held
         content = b"" if held is None or self._admitted.plan.use is BodyUse.NONE else held.content
-        if held is not None:
-            self._drop_held()
+        self._drop_held()
         return content
 
     @property

@@ -66,9 +66,7 @@ class Transfer:
         self._exchange = exchange
         self._receiving = receiving = Receiving(context, request, admitted, form, record, exchange)
         fields = form.intake.form if form is not None else None
-        self._answering = answering = Answering(
-            context, request, admitted, fields, lambda: receiving.checksums, record, exchange
-        )
+        self._answering = answering = Answering(context, request, admitted, fields, receiving, record, exchange)
         self._asking = Asking(context, admitted, record, answering.answered, exchange)
 
     @property
@@ -86,10 +84,14 @@ class Transfer:
         """
         Start the transfer as the plan says: without a body, with a body to hold, or with one to stream.
         """
-        plan = self._admitted.plan
+        admitted = self._admitted
+        plan = admitted.plan
         if plan.decoder is None:
             self._record.verified_at = self._context.clock()
-            self._complete(Event.AUTHENTICATED_WITHOUT_BODY)
+            if admitted.mending is None and admitted.conditions is None:
+                self._exchange.receive(Event.AUTHENTICATED_WITHOUT_BODY)
+            else:
+                self._complete(Event.AUTHENTICATED_WITHOUT_BODY)
         else:
             self._exchange.receive(Event.AUTHENTICATED_TO_STREAM if plan.streams else Event.AUTHENTICATED_TO_HOLD)
 

@@ -31,7 +31,6 @@ from s3proxy.resign.headers import (
     bare_entity_tags,
     check_hyphenated,
     forwarded_headers,
-    knows_checksums,
     passed_headers,
 )
 from s3proxy.resign.region import translate_region, without_digests
@@ -58,6 +57,9 @@ if TYPE_CHECKING:
     from s3proxy.transport.writer import ReadSize
 
 _OF_SOURCE = b"x-amz-copy-source-"
+
+
+_NONE: frozenset[bytes] = frozenset()
 
 
 class Onward:
@@ -126,17 +128,18 @@ class Onward:
     ) -> None:
         account = backend.account
         self._sends_trailers = account.sends_trailers and authenticated.is_signed_onward
-        self._knows_checksums = knows_checksums(
-            classification.operation, account.profile, sends_trailers=self._sends_trailers
+        # Those of a multipart upload are sent only if trailers are: the checksum of a part may be in its trailer, which
+        # is too late for a head, and an upload that was created with an algorithm accepts no part without a checksum.
+        self._knows_checksums = account.profile.takes_checksums and (
+            self._sends_trailers or not classification.operation.is_part_of_upload
         )
-        chosen = passed_headers(
+        passed, dropped = passed_headers(
             head,
             authenticated.signed_headers,
             passes_checksums=self._knows_checksums,
             copies=classification.operation.copies,
             dropped_headers=account.profile.dropped_headers,
         )
-        passed = chosen.passed
         if account.profile.bare_write_tags and head.method == b"PUT":
             passed = bare_entity_tags(passed)
         if account.profile.hyphenates_names and any(b"_" in name for name in head.fields):
@@ -149,16 +152,19 @@ class Onward:
         self.deletions: Deletions | None = None
         self.completed_etag = b""
         self._document: bytes | None = None
-        self.dropped_count = len(chosen.dropped)
+        self.dropped_count = len(dropped)
         self.address = address
         self._classification = classification
-        self.passed_names = backend.allowed.parameters(classification)
+        allowed = backend.allowed
+        self.passed_names = (
+            allowed.parameters(classification) if classification.extra_names else classification.passed_names
+        )
         self._authenticated = authenticated
         self.backend = backend
         self._regions = regions
         self.origin: HeaderList = []
-        self.checked_names = backend.allowed.checks(classification.operation, head)
-        names = backend.allowed.checks_source(classification.operation, head)
+        self.checked_names = allowed.checks(classification.operation, head) if allowed.checked else _NONE
+        names = allowed.checks_source(classification.operation, head) if allowed.judges_sources else _NONE
         self.checks_source = bool(names)
         if names:
             passed = [header for header in passed if header[0].lower() not in names]
@@ -215,11 +221,11 @@ class Onward:
         restrictions = account.profile.restrictions
         if restrictions is None:
             return
-        target = self._target()
+        target = backend_target(self.head, self.address, account.profile, self.passed_names)
         size = sum([len(name) + len(value) + 4 for name, value in self.passed])
         # Most heads are far smaller, and are not signed here: signing them twice costs CPU time.
         if 2 * len(target) > restrictions.max_line_size or 2 * size > restrictions.max_headers_size:
-            self._sign(self.head.method, self.passed, None, account.payload_for(b""), now, target=target)
+            self._sign(self.head.method, self.passed, None, account.empty_payload, now, target=target)
 
     def read_document(self, document: bytes) -> None:
         """
@@ -290,7 +296,7 @@ class Onward:
             head, encoder = chunked_head(
                 account,
                 self.head.method,
-                self._target(),
+                backend_target(self.head, self.address, account.profile, self.passed_names),
                 passed,
                 length,
                 now,
@@ -328,7 +334,7 @@ class Onward:
             if written is not content:
                 content, passed = written, without_digests(passed)
             elif self._knows_checksums:
-                passed = self._with_checksums(verified)
+                passed = self._with_checksums(verified) if verified else passed
             elif self._classification.operation is COMPLETE_MULTIPART_UPLOAD:
                 content = strip_checksum_elements(content)
                 passed = [header for header in passed if header[0].lower() != b"content-md5"]
@@ -342,7 +348,8 @@ class Onward:
             length = len(content)
         # The object was verified against this hash. It is not computed a second time.
         claimed_sha256 = self._authenticated.payload.sha256 if use is BodyUse.OBJECT else None
-        payload = self.backend.account.payload_for(content, claimed_sha256)
+        account = self.backend.account
+        payload = account.payload_for(content, claimed_sha256) if content else account.empty_payload
         slow = self._classification.operation.is_slow
         return BackendRequest(
             head.method,
@@ -361,7 +368,7 @@ class Onward:
             passed: The headers that the backend gets.
             target: The target; that of the client's request by default.
         """
-        head = self._sign(method, passed, None, self.backend.account.payload_for(b""), now, target=target)
+        head = self._sign(method, passed, None, self.backend.account.empty_payload, now, target=target)
         return BackendRequest(method, head, is_idempotent=True, first_byte_time=self.backend.first_byte_time)
 
     def turn_page(self, head: RequestHead) -> None:
@@ -405,8 +412,5 @@ class Onward:
         if not self._authenticated.is_signed_onward:
             account = replace(account, key=None)
         if target is None:
-            target = self._target()
+            target = backend_target(self.head, self.address, account.profile, self.passed_names)
         return backend_head(account, method, target, passed, length, payload, now, expects_continue=expects_continue)
-
-    def _target(self) -> bytes:
-        return backend_target(self.head, self.address, self.backend.account.profile, self.passed_names)

@@ -59,6 +59,11 @@ class ClientRequest(BodyReceiver, Protocol):
 
     def begin(self) -> None: ...
 
+    def bodyCame(self, data: bytes) -> None:
+        """
+        Called before `begin` if the whole body came with the head, and `is_unjudged` is true.
+        """
+
     def bodyEnded(self) -> None: ...
 
     def bodyFailed(self, error: S3Error) -> None: ...
@@ -117,6 +122,12 @@ class ApplicationRequest(Request):
         self.channel.body_wanted()
         if not self.head.has_body:
             self.bodyEnded()
+
+    def bodyCame(self, data: bytes) -> None:
+        """
+        Never called: such a request is not judged before its body.
+        """
+        raise NotImplementedError
 
     def bodyReceived(self, data: bytes) -> None:
         """

@@ -35,7 +35,7 @@ from s3proxy.frontend.deadlines import ClientDeadlines
 from s3proxy.frontend.forwarded import UNKNOWN, Origin
 from s3proxy.frontend.hangup import Hangup, HangupWatch
 from s3proxy.frontend.hold import Hold, HoldingSite, Holds
-from s3proxy.frontend.incoming_body import NO_BODY, ChunkedBody, IncomingBody, LengthBody
+from s3proxy.frontend.incoming_body import NO_BODY, ChunkedBody, IncomingBody, LengthBody, take_whole
 from s3proxy.frontend.incoming_head import HeadReader, why_no_request
 from s3proxy.frontend.times import DRAINED_KEEP_ALIVE
 from s3proxy.s3.errors import BadRequest, RequestTimeout, S3Error, SlowDown
@@ -141,9 +141,6 @@ class S3Channel(AnsweringChannel):
             self._unread += data
             return
         data, self._unread = self._unread + data, b""
-        self._read(data)
-
-    def _read(self, data: bytes) -> None:
         self._is_reading = True
         while True:
             state = self._state
@@ -152,10 +149,8 @@ class S3Channel(AnsweringChannel):
                 left = data if self.writer.is_paused else self._read_head(data)
             elif state is _State.BODY:
                 left = self._read_body(data)
-            elif state is _State.ANSWERING:
-                left = data
             else:
-                left = self._drop(data)
+                left = data if state is _State.ANSWERING else self._drop(data)
             if self._unread:
                 left += self._unread
                 self._unread = b""
@@ -183,11 +178,12 @@ class S3Channel(AnsweringChannel):
         self.origin = self._heads.origin
         self.deadlines.begin_request()
         self.persistent = head.keeps_alive and not self.site.is_draining
-        self._state = _State.BODY if head.has_body else _State.ANSWERING
         self._request = request = make_request(self, self.site, head)
+        taken = take_whole(request, head, rest) if head.has_body else 0
+        self._state = _State.BODY if head.has_body and not taken else _State.ANSWERING
         if head.is_chunked:
             self.body = ChunkedBody(request, head)
-        elif head.has_body:
+        elif self._state is _State.BODY:
             self.body = LengthBody(request, head, self.transport, self.deadlines, self.holds)
         self.requests.append(request)
         request.begin()
@@ -196,7 +192,7 @@ class S3Channel(AnsweringChannel):
                 self.holds.hold(Hold.UNJUDGED)
             elif not self.holds.reasons:
                 self.deadlines.await_body(0)
-        return rest
+        return rest[taken:]
 
     def _read_body(self, data: bytes) -> bytes:
         body = self.body
@@ -310,7 +306,7 @@ class S3Channel(AnsweringChannel):
         self.requests.clear()
         self._request = None
         self._has_served = True
-        self.deadlines.total.clear()
+        self.deadlines.total.at = None
         if self._state is _State.CLOSED:
             return
         if self._state is _State.BODY and self.body.is_complete:
@@ -339,17 +335,13 @@ class S3Channel(AnsweringChannel):
         if self.writer.is_paused:
             # resumeProducing continues, once the client has read the response.
             self.deadlines.sending.clear()
-        else:
-            self._await_head()
-
-    def _await_head(self) -> None:
+            return
         seconds = self.times.keep_alive
         self.deadlines.wait(min(DRAINED_KEEP_ALIVE, seconds) if self.site.is_draining else seconds)
         if self.holds.reasons:
             self.holds.release(Hold.PIPELINED)
         if self._unread and not self._is_reading:
-            data, self._unread = self._unread, b""
-            self._read(data)
+            self.dataReceived(b"")
 
     def _refuse_connection(self, error: S3Error, why: Callable[[], str] | None = None) -> None:
         """
@@ -484,7 +476,7 @@ class S3Channel(AnsweringChannel):
     def resumeProducing(self) -> None:
         super().resumeProducing()
         if self._state is _State.HEAD and self.deadlines.sending.at is None:
-            self._await_head()
+            self._next_request()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         self._refuse_connection(BadRequest())

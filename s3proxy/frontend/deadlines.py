@@ -89,7 +89,7 @@ class ClientDeadlines:
         Called when a head is complete: stop waiting. The body starts with the full credit, and the request with its
         total time.
         """
-        self.sending.clear()
+        self.sending.at = None
         self._is_prolonged = True
         self._credit = self._times.idle
         self._awaited_since = None

@@ -70,7 +70,7 @@ def why_not_believed(head: RequestHead) -> str:
     Return in words for an operator why `believed_origin` has refused. The text has no bytes of the request.
     """
     for name in (b"X-Forwarded-Host", b"X-Forwarded-Proto"):
-        number = len(head.fields.get(name.lower(), []))
+        number = len(head.fields.get(name.lower(), ()))
         if number > 1:
             return f"a listed proxy sends {number} {name.decode()} headers: its own beside its client's"
     return "what a listed proxy says of its client, in X-Forwarded-For, -Host and -Proto or Forwarded, cannot be read"
@@ -78,7 +78,7 @@ def why_not_believed(head: RequestHead) -> str:
 
 def _read_x_forwarded(head: RequestHead, peers: Peers, own: Origin) -> Origin:
     fields = head.fields
-    values = fields.get(b"x-forwarded-for", [])
+    values = fields.get(b"x-forwarded-for", ())
     entries = [entry for value in values for entry in value.split(b",")]
     chain = _believed_chain(entries, peers, own.client_host)
     _name_host(head, _only(fields.get(b"x-forwarded-host")))
@@ -87,7 +87,7 @@ def _read_x_forwarded(head: RequestHead, peers: Peers, own: Origin) -> Origin:
 
 def _read_forwarded(head: RequestHead, peers: Peers, own: Origin) -> Origin:
     # Line by line: a quotation mark that one hop left open does not swallow what the next one wrote.
-    elements = [element for value in head.fields.get(b"forwarded", []) for element in _parse_elements(value)]
+    elements = [element for value in head.fields.get(b"forwarded", ()) for element in _parse_elements(value)]
     chain = _believed_chain([element.get(b"for", b"unknown") for element in elements], peers, own.client_host)
     if len(chain) == 1:
         return own
@@ -97,7 +97,7 @@ def _read_forwarded(head: RequestHead, peers: Peers, own: Origin) -> Origin:
     return _origin(chain, element.get(b"proto"), own)
 
 
-def _only(values: list[bytes] | None) -> bytes | None:
+def _only(values: Sequence[bytes] | None) -> bytes | None:
     if values is None:
         return None
     if len(values) != 1:
@@ -111,9 +111,7 @@ def _name_host(head: RequestHead, host: bytes | None) -> None:
         return
     if _HOST.fullmatch(host) is None:
         raise BadRequest
-    head.fields[b"host"] = [host]
-    head.headers = [header for header in head.headers if header[0].lower() != b"host"]
-    head.headers.insert(0, (b"Host", host))
+    head.set_headers([(b"Host", host), *(header for header in head.headers if header[0].lower() != b"host")])
 
 
 def _origin(chain: Sequence[str], scheme: bytes | None, own: Origin) -> Origin:

@@ -112,6 +112,34 @@ The body of a request without one, or of a request whose body is over.
 """
 
 
+class WholeBodyReceiver(Protocol):
+    """
+    The request of a body that came with its head: an `s3proxy.frontend.application.ClientRequest`.
+    """
+
+    is_unjudged: bool
+
+    def bodyCame(self, data: bytes) -> None: ...
+
+
+def take_whole(request: WholeBodyReceiver, head: RequestHead, data: bytes) -> int:
+    """
+    Give a request its whole body, if that came with its head: it is never an `IncomingBody`, and nobody waits for it.
+
+    Args:
+        data: The bytes after the head.
+
+    Returns:
+        Bytes of the body; 0 if it did not come whole, or the request does not take it so.
+    """
+    length = head.content_length
+    # Whoever may wait for 100 Continue is told when to go on.
+    if not length or len(data) < length or not request.is_unjudged or b"expect" in head.fields:
+        return 0
+    request.bodyCame(data if len(data) == length else data[:length])
+    return length
+
+
 class LengthBody(IncomingBody):
     """
     A body with a Content-Length.

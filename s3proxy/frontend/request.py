@@ -19,8 +19,22 @@ from s3proxy.frontend.incoming_body import IncomingBody
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
+from s3proxy.s3.header_names import MAX_KNOWN_SETS
+from s3proxy.s3.known import Known
 from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.writer import DirectWriter
+
+_MAX_KNOWN_SIZE = 4096
+_KNOWN_FORMS: Known[tuple[bytes, ...], bytes] = Known(MAX_KNOWN_SETS)
+
+
+def _form_of(names: tuple[bytes, ...]) -> bytes:
+    """
+    Return the form of a head with certain names, to be filled in with status, reason and values.
+    """
+    lines = b"".join([b"%s: %%s\r\n" % name.replace(b"%", b"%%") for name in names])
+    form = b"HTTP/1.1 %d %s\r\n" + lines
+    return _KNOWN_FORMS.keep(names, form) if len(form) <= _MAX_KNOWN_SIZE else form
 
 
 class RequestChannel(Protocol):
@@ -72,6 +86,7 @@ class StreamedRequest:
         resource: Renders the request.
 
     Attributes:
+        writer: The writer of the response.
         head: The head as received. If a listed proxy is believed, its Host is the one that the proxy received.
         origin: The client, as far as it is known.
         received_size: Bytes of the body so far, without transfer coding.
@@ -80,6 +95,7 @@ class StreamedRequest:
 
     def __init__(self, channel: RequestChannel, head: RequestHead, resource: IStreamedResource) -> None:
         self.channel = channel
+        self.writer = channel.writer
         self.head = head
         self.origin = channel.origin
         self.received_size = 0
@@ -103,6 +119,15 @@ class StreamedRequest:
         Render the resource: the body has yet to arrive.
         """
         self._resource.render(self)
+
+    def bodyCame(self, data: bytes) -> None:
+        """
+        Take the whole body, which came with the head.
+        """
+        self.received_size = len(data)
+        self.is_unjudged = False
+        self._is_complete = True
+        self._early = [data]
 
     def bodyReceived(self, data: bytes) -> None:
         """
@@ -188,6 +213,18 @@ class StreamedRequest:
         if self._delivered is not None and (self._is_complete or self._failure is not None):
             self._body_delivered(self._failure)
         return result
+
+    def take_body(self) -> bytes | None:
+        """
+        Return the whole body if it came with the head, instead of its delivery to a consumer; None if it did not.
+        """
+        if not self._is_complete or len(self._early) != 1:
+            return None
+        body = self._early[0]
+        self._early = []
+        if self.meter is not None:
+            self.meter(len(body))
+        return body
 
     def start_head_deadline(self) -> Deadline:
         """
@@ -293,25 +330,16 @@ class StreamedRequest:
         head = self.make_head(status, reason, headers)
         if self.head.method == b"HEAD":
             content = b""
-        self.channel.writer.write(head + content)
+        self.writer.write(head + content)
 
     def make_head(self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
         """
         Return a final head. The headers must include the framing of the body.
         """
-        lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
-        lines += [b"%s: %s\r\n" % header for header in headers]
-        if not self.channel.response_begins():
-            lines.append(b"Connection: close\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
-
-    @property
-    def writer(self) -> DirectWriter:
-        """
-        The writer of the response.
-        """
-        return self.channel.writer
+        names, values = zip(*headers) if headers else ((), ())  # noqa: B905
+        form = _KNOWN_FORMS.get(names) or _form_of(names)
+        end = b"\r\n" if self.channel.response_begins() else b"Connection: close\r\n\r\n"
+        return form % (status, reason, *values) + end
 
     @property
     def transport_to_read(self) -> Any:
@@ -343,7 +371,7 @@ class StreamedRequest:
         if self._has_producer:
             self.channel.unregisterProducer()
         self._gone = None
-        if self.head.has_body:
+        if not self._is_complete and self.head.has_body:
             self.stop_body()
         self.channel.requestDone(self)
 

@@ -134,7 +134,7 @@ def lossy_headers(restrictions: Restrictions, head: RequestHead, operation: Oper
         # S3 needs these headers with each copy, whatever is done with the metadata.
         names |= restrictions.lossy_properties
     lost = names & head.fields.keys()
-    if _STORAGE_CLASS in lost and head.fields[_STORAGE_CLASS] == [b"STANDARD"]:
+    if _STORAGE_CLASS in lost and head.fields[_STORAGE_CLASS] == (b"STANDARD",):
         # Every object has this storage class there.
         lost -= {_STORAGE_CLASS}
     return lost

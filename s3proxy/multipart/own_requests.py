@@ -119,13 +119,13 @@ class OwnRequests:
         Return the headers of CreateMultipartUpload that the request of the whole object must have.
         """
         context = self._context
-        chosen = passed_headers(
+        passed, _ = passed_headers(
             context.head,
             context.authenticated.signed_headers,
             passes_checksums=False,
             dropped_headers=context.backend.account.profile.dropped_headers,
         )
-        return [(name, value) for name, value in chosen.passed if _is_of_object(name)]
+        return [(name, value) for name, value in passed if _is_of_object(name)]
 
     def make_upload(self, headers: HeaderList, size: int) -> Upload:
         """

@@ -43,7 +43,7 @@ _FEATURE_HEADERS = {
 Headers that a backend without the function would ignore silently, although the client relies on them.
 """
 
-_PROMISES_NOTHING = {b"x-amz-bucket-object-lock-enabled": [b"false"], b"x-amz-object-lock-legal-hold": [b"OFF"]}
+_PROMISES_NOTHING = {b"x-amz-bucket-object-lock-enabled": (b"false",), b"x-amz-object-lock-legal-hold": (b"OFF",)}
 """
 Values that do not request the function: rclone sends such a header with each new bucket.
 """
@@ -164,7 +164,7 @@ class Allowed:
         """
         Return the lower-case names of a request's headers with conditions that s3proxy checks itself.
         """
-        return self.checked.get(operation.name, _NO_HEADERS) & head.fields.keys() if self.checked else _NO_HEADERS
+        return self.checked.get(operation.name, _NO_HEADERS) & head.fields.keys()
 
     def checks_source(self, operation: Operation, head: RequestHead) -> frozenset[bytes]:
         """

@@ -5,7 +5,7 @@ How requests to one backend are signed: its account, the signature version, and 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from s3proxy.profiles.profile import BackendKey, Profile
@@ -55,27 +55,24 @@ class Account:
     signature: SignatureVersion
     signing_keys: SigningKeys
     payload: PayloadPolicy = PayloadPolicy.AUTO
+    signs_hashes: bool = field(init=False)
+    "whether the signature covers a hash of the body"
+    signs_chunks: bool = field(init=False)
+    "whether a body is sent in signed chunks if its hash is not known"
+    sends_trailers: bool = field(init=False)
+    "whether a checksum that arrives after the body is sent after it, in a trailer"
+    empty_payload: bytes = field(init=False)
+    "the payload line of the signature for a request without a body"
 
-    @property
-    def signs_hashes(self) -> bool:
-        """
-        Whether the signature covers a hash of the body.
-        """
-        return self.signature == SignatureVersion.V4 and self.payload != PayloadPolicy.UNSIGNED
-
-    @property
-    def signs_chunks(self) -> bool:
-        """
-        Whether a body is sent in signed chunks if its hash is not known.
-        """
-        return self.payload == PayloadPolicy.CHUNKS and self.key is not None
-
-    @property
-    def sends_trailers(self) -> bool:
-        """
-        Whether a checksum that arrives after the body is sent after it, in a trailer.
-        """
-        return self.profile.takes_trailers and self.signature == SignatureVersion.V4 and self.key is not None
+    def __post_init__(self) -> None:
+        is_v4, has_key = self.signature == SignatureVersion.V4, self.key is not None
+        for name, value in {
+            "signs_hashes": is_v4 and self.payload != PayloadPolicy.UNSIGNED,
+            "signs_chunks": self.payload == PayloadPolicy.CHUNKS and has_key,
+            "sends_trailers": self.profile.takes_trailers and is_v4 and has_key,
+            "empty_payload": EMPTY_SHA256 if is_v4 and self.payload != PayloadPolicy.UNSIGNED else UNSIGNED_PAYLOAD,
+        }.items():
+            object.__setattr__(self, name, value)
 
     def payload_for(self, content: bytes, sha256: bytes | None = None) -> bytes:
         """
@@ -93,4 +90,4 @@ def payload_of(content: bytes) -> bytes:
     """
     Return the SHA-256 of a body that is held in memory, in lower-case hex.
     """
-    return hashlib.sha256(content).hexdigest().encode() if content else EMPTY_SHA256
+    return hashlib.sha256(content).hexdigest().encode()

@@ -11,16 +11,24 @@ Source:
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList
+from s3proxy.s3.header_names import MAX_KNOWN_SETS
+from s3proxy.s3.known import Known
 from s3proxy.s3.query import query_names
 
 _TOKEN = rb"!#$%&'*+\-.^`|~0-9a-z"
 # To CGI-style backends a name with an underscore is another header. Only metadata may have one.
-_NAME = rb"(?:x-amz-meta-[_%b]++|[%b]++)" % (_TOKEN, _TOKEN)
-_NAMES = re.compile(rb"%b(?:\n%b)*" % (_NAME, _NAME))
-_HEAD = re.compile(rb"[A-Z]{1,16} /[^\x00-\x20\x7f#]*+ HTTP/1\.1\r\n(?:[^\x00-\x08\x0a-\x1f\x7f]++\r\n)+")
+_NAME = re.compile(rb"x-amz-meta-[_%b]+|[%b]+" % (_TOKEN, _TOKEN))
+_METHODS = frozenset({b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT"})
+_METHOD = re.compile(rb"[A-Z]{1,16}")
+_CONTROLS = frozenset({*range(0x20), 0x7F})
+_IN_LINES = bytes(set(range(256)) - _CONTROLS | {ord("\t")})
+_IN_TARGET = bytes(set(range(256)) - _CONTROLS - set(b" #"))
+
+_MAX_KNOWN_SIZE = 4096
 
 _SINGLE = frozenset(
     {
@@ -56,6 +64,22 @@ _AUTHENTICATION = frozenset(
 )
 
 
+class _Form(NamedTuple):
+    """
+    The form of a head with certain names, which were checked.
+
+    Attributes:
+        text: The head, to be filled in with method, target and values.
+        line_ends: All control characters that a head of this form has, in order.
+    """
+
+    text: bytes
+    line_ends: bytes
+
+
+_KNOWN_FORMS: Known[tuple[bytes, ...], _Form] = Known(MAX_KNOWN_SETS)
+
+
 def write_head(method: bytes, target: bytes, headers: HeaderList, *, is_presigned: bool = False) -> bytes:
     """
     Return a head without the empty line at its end, so that a signature can follow.
@@ -67,19 +91,33 @@ def write_head(method: bytes, target: bytes, headers: HeaderList, *, is_presigne
     Raises:
         InvalidRequest: Two readers could read the head in two ways. It must not be signed or sent.
     """
-    lines = [b"%s %s HTTP/1.1\r\n" % (method, target)]
-    lines += [b"%s: %s\r\n" % header for header in headers]
-    head = b"".join(lines)
-    names = [name.lower() for name, _ in headers]
-    # One match for all names, and one for all lines. The count finds a line end inside a name or a value.
-    is_sound = _HEAD.fullmatch(head) is not None and _NAMES.fullmatch(b"\n".join(names)) is not None
-    if not is_sound or head.count(b"\n") != len(lines):
+    if not headers:
         raise _refusal()
-    if len(set(names)) != len(names):
-        _check_repeats(names)
-    if b"?" in target and not is_presigned:
+    names, values = zip(*headers)  # noqa: B905
+    form = _KNOWN_FORMS.get(names) or _check_names(names)
+    head = form.text % (method, target, *values)
+    if (
+        # What is left is a line end inside a value, or another control character.
+        head.translate(None, _IN_LINES) != form.line_ends
+        or (method not in _METHODS and _METHOD.fullmatch(method) is None)
+        or target[:1] != b"/"
+        or target.translate(None, _IN_TARGET)
+    ):
+        raise _refusal()
+    if not is_presigned and target.find(b"?") >= 0:
         _check_query(target.partition(b"?")[2])
     return head
+
+
+def _check_names(names: tuple[bytes, ...]) -> _Form:
+    lower = [name.lower() for name in names]
+    if not all(map(_NAME.fullmatch, lower)):
+        raise _refusal()
+    if len(set(lower)) != len(lower):
+        _check_repeats(lower)
+    lines = b"".join([b"%s: %%s\r\n" % name.replace(b"%", b"%%") for name in names])
+    form = _Form(b"%s %s HTTP/1.1\r\n" + lines, b"\r\n" * (len(names) + 1))
+    return _KNOWN_FORMS.keep(names, form) if len(lines) <= _MAX_KNOWN_SIZE else form
 
 
 def _check_repeats(names: list[bytes]) -> None:

@@ -60,7 +60,7 @@ def backend_head(
         signed = sign_v2(method, target, headers, account.profile, account.key, now)
     else:
         signed, _ = sign_v4(method, target, headers, payload, account.key, account.signing_keys, now)
-    head += _last_lines(signed, expects_continue=expects_continue)
+    head = _finish(head, signed, expects_continue=expects_continue)
     if account.profile.restrictions is not None:
         _check_size(account.profile.restrictions, head)
     return head
@@ -110,7 +110,7 @@ def chunked_head(
     else:
         assert trailer_name is not None
         encoder = UnsignedChunkEncoder(length, trailer_name)
-    head += _last_lines(signed, expects_continue=expects_continue)
+    head = _finish(head, signed, expects_continue=expects_continue)
     if account.profile.restrictions is not None:
         _check_size(account.profile.restrictions, head)
     return head, encoder
@@ -125,10 +125,10 @@ def _check_size(restrictions: Restrictions, head: bytes) -> None:
         raise RequestHeaderSectionTooLarge(restrictions.max_headers_size)
 
 
-def _last_lines(signed: HeaderList, *, expects_continue: bool) -> bytes:
-    lines = [b"%s: %s\r\n" % header for header in signed]
-    lines.append(b"Expect: 100-continue\r\n\r\n" if expects_continue else b"\r\n")
-    return b"".join(lines)
+def _finish(head: bytes, signed: HeaderList, *, expects_continue: bool) -> bytes:
+    for name, value in signed:
+        head += b"%s: %s\r\n" % (name, value)
+    return head + (b"Expect: 100-continue\r\n\r\n" if expects_continue else b"\r\n")
 
 
 def sha256_of(verified: HeaderList) -> bytes | None:

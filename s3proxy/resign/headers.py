@@ -5,17 +5,17 @@ Selects the headers of a verified request that the backend gets, and says why th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from s3proxy.profiles.profile import Profile
 from s3proxy.resign.response import HOP_BY_HOP, READABLE_CODINGS
 from s3proxy.s3.copy_source import sent_copy_source
 from s3proxy.s3.errors import InvalidArgument, InvalidRequest
 from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import HeaderList, RequestHead, connection_options
 from s3proxy.s3.header import is_unambiguous_name
-from s3proxy.s3.operation import Operation
+from s3proxy.s3.header_names import KNOWN_SETS, MAX_KNOWN_SETS, HeaderNames
+from s3proxy.s3.known import Known, picker
 
 _REPLACED = frozenset(
     {
@@ -93,24 +93,24 @@ own: with x-amz-replication-status MinIO stores an object as that of another sit
 _DROPPED = _TRACE | _OF_RESPONSES
 
 
-@dataclass(frozen=True, slots=True)
-class PassedHeaders:
+class _Choice(NamedTuple):
     """
-    The headers that pass, in order, and the lower-case names of those that are dropped and not replaced.
+    What is decided from the names of headers alone.
+
+    Attributes:
+        pick: Picks the headers that pass out of all headers.
+        dropped: The lower-case names of the headers that are dropped and not replaced.
+        is_edited: Whether the value of one that passes is edited.
     """
 
-    passed: HeaderList
+    pick: Callable[[HeaderList], Sequence[tuple[bytes, bytes]]]
     dropped: tuple[bytes, ...]
+    is_edited: bool
 
 
-def knows_checksums(operation: Operation, profile: Profile, *, sends_trailers: bool) -> bool:
-    """
-    Return True if the checksums of the client are sent to the backend.
-
-    Those of a multipart upload are sent only if trailers are: the checksum of a part may be in its trailer, which is
-    too late for a head, and an upload that was created with an algorithm accepts no part without a checksum.
-    """
-    return profile.takes_checksums and (sends_trailers or not operation.is_part_of_upload)
+_KNOWN_CHOICES: Known[tuple[HeaderNames, frozenset[bytes], bool, bool, frozenset[bytes]], _Choice] = Known(
+    MAX_KNOWN_SETS, about=KNOWN_SETS
+)
 
 
 def passed_headers(
@@ -120,13 +120,14 @@ def passed_headers(
     passes_checksums: bool,
     copies: bool = False,
     dropped_headers: frozenset[bytes] = frozenset(),
-) -> PassedHeaders:
+) -> tuple[HeaderList, tuple[bytes, ...]]:
     """
-    Return the headers of a request that the backend gets.
+    Return the headers of a request that the backend gets, and the lower-case names of those that are dropped and not
+    replaced.
 
     Args:
         signed_headers: Lower-case names that the client's verified signature covers.
-        passes_checksums: From `knows_checksums`.
+        passes_checksums: Whether the backend gets the checksums of the client.
         copies: Whether the operation has a source. If not, S3 ignores headers about a source, but Ceph 16.2 reads them
             in every request, and refuses a bad one.
         dropped_headers: Lower-case names that the backend must not get; see `Profile.dropped_headers`.
@@ -135,42 +136,83 @@ def passed_headers(
         InvalidRequest: The Connection header lists a signed header. To drop it would change what was verified, and if
             it passed, the next hop could drop it.
     """
-    nominated = connection_options(head.fields) if b"connection" in head.fields else frozenset()
-    if nominated and not nominated.isdisjoint(signed_headers - HOP_BY_HOP):
-        raise InvalidRequest("A signed header must not be named in the Connection header")
-    passed: HeaderList = []
-    dropped: list[bytes] = []
-    for name, value in head.headers:
-        lower = name.lower()
-        if lower in _REPLACED or lower in HOP_BY_HOP:
-            continue
-        if (
-            lower in nominated
-            or lower in _DROPPED
-            or lower.startswith(b"x-forwarded-")
-            or lower in dropped_headers
-            or (not copies and lower.startswith(b"x-amz-copy-source"))
-            or (lower not in signed_headers and lower not in _UNSIGNED_PASSED)
-            or (not passes_checksums and lower.startswith(b"x-amz-checksum-") and lower != _MODE)
-            or (b"_" in lower and not is_unambiguous_name(lower))
-        ):
-            dropped.append(lower)
-        elif lower == b"content-encoding":
-            # aws-chunked describes the transfer, not the object. SDKs send it with CreateMultipartUpload, too.
-            kept = strike_aws_chunked(value)
-            if kept:
-                passed.append((name, kept))
-        elif lower == b"accept-encoding":
-            passed.append((name, readable_codings(value)))
-        else:
-            passed.append((name, value))
-    if len(head.fields) != len(head.headers):
+    names = head.names
+    if names is not None and b"connection" not in head.fields:
+        key = (names, signed_headers, passes_checksums, copies, dropped_headers)
+        choice = _KNOWN_CHOICES.get(key)
+        if choice is None:
+            choice = _KNOWN_CHOICES.keep(
+                key, _choose(names.lower, _NONE, signed_headers, dropped_headers, passes_checksums, copies)
+            )
+    else:
+        nominated = connection_options(head.fields)
+        if not nominated.isdisjoint(signed_headers - HOP_BY_HOP):
+            raise InvalidRequest("A signed header must not be named in the Connection header")
+        lower = [name.lower() for name, _ in head.headers]
+        choice = _choose(lower, nominated, signed_headers, dropped_headers, passes_checksums, copies)
+    passed: HeaderList = list(choice.pick(head.headers))
+    if choice.is_edited:
+        passed = _edited(passed)
+    if names is None and len(head.fields) != len(head.headers):
         passed = _joined(passed)
     if copies:
         passed = [
             (name, sent_copy_source(value) if name.lower() == b"x-amz-copy-source" else value) for name, value in passed
         ]
-    return PassedHeaders(passed, tuple(dropped))
+    return passed, choice.dropped
+
+
+def _choose(
+    names: Sequence[bytes],
+    nominated: frozenset[bytes],
+    signed_headers: frozenset[bytes],
+    dropped_headers: frozenset[bytes],
+    passes_checksums: bool,
+    copies: bool,
+) -> _Choice:
+    """
+    Choose the headers that pass by their names.
+
+    Args:
+        names: The names in lower case, in order.
+        nominated: The names that the Connection header lists.
+    """
+    places, dropped, is_edited = [], [], False
+    for place, name in enumerate(names):
+        if name in _REPLACED or name in HOP_BY_HOP:
+            continue
+        if (
+            name in nominated
+            or name in _DROPPED
+            or name.startswith(b"x-forwarded-")
+            or name in dropped_headers
+            or (not copies and name.startswith(b"x-amz-copy-source"))
+            or (name not in signed_headers and name not in _UNSIGNED_PASSED)
+            or (not passes_checksums and name.startswith(b"x-amz-checksum-") and name != _MODE)
+            or (b"_" in name and not is_unambiguous_name(name))
+        ):
+            dropped.append(name)
+        else:
+            places.append(place)
+            is_edited = is_edited or name in _EDITED
+    return _Choice(picker(places), tuple(dropped), is_edited)
+
+
+def _edited(passed: HeaderList) -> HeaderList:
+    """
+    Return headers without the codings that do not describe the object, or that s3proxy cannot decode.
+    """
+    edited: HeaderList = []
+    for name, value in passed:
+        lower = name.lower()
+        if lower == b"content-encoding":
+            # aws-chunked describes the transfer, not the object. SDKs send it with CreateMultipartUpload, too.
+            kept = b"" if value == b"aws-chunked" else strike_aws_chunked(value)
+            if kept:
+                edited.append((name, kept))
+        else:
+            edited.append((name, readable_codings(value) if lower == b"accept-encoding" else value))
+    return edited
 
 
 def _joined(passed: HeaderList) -> HeaderList:
@@ -190,6 +232,8 @@ def _joined(passed: HeaderList) -> HeaderList:
     return joined
 
 
+_NONE: frozenset[bytes] = frozenset()
+_EDITED = frozenset({b"accept-encoding", b"content-encoding"})
 _LISTS = frozenset({b"accept", b"accept-encoding", b"accept-language"})
 _MODE = b"x-amz-checksum-mode"
 _TAG_CONDITIONS = frozenset({b"if-match", b"if-none-match"})

@@ -119,7 +119,7 @@ def _sign_v4(
     if is_asymmetric:
         signed = derive_private_key(secret, key_id).sign(text, ec.ECDSA(hashes.SHA256())).hex().encode()
     else:
-        signed = SigningKey(derive_signing_key(secret, scope)).sign(text).for_backend()
+        signed = SigningKey(derive_signing_key(secret, scope)).sign_for_backend(text)
     return b"%s&X-Amz-Signature=%s" % (added, signed)
 
 

@@ -5,14 +5,18 @@ Makes the response that a client may see: the backend's, without the backend's n
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Sequence
 from enum import auto
+from typing import NamedTuple
 
 from s3proxy.resign.error_documents import public_error, read_error
 from s3proxy.resign.public_name import PublicName, public_value
 from s3proxy.s3.elements import character_data, read_elements, replace_contents
 from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, connection_options
+from s3proxy.s3.header_names import KNOWN_SETS, MAX_KNOWN_SETS, HeaderNames
 from s3proxy.s3.identity_enum import IdentityEnum
+from s3proxy.s3.known import Known, picker
 from s3proxy.s3.limits import KIB, MIB
 from s3proxy.s3.operation import Operation
 
@@ -78,6 +82,7 @@ _NOT_IN_304 = _ABOUT_CONTENT | {
     b"content-type",
 }
 _BODILESS = frozenset({204, 205, 304})
+_NONE: frozenset[bytes] = frozenset()
 
 
 class ResponseUse(IdentityEnum):
@@ -257,27 +262,82 @@ def edit_document(document: bytes, name: PublicName, etag: bytes = b"") -> bytes
     return replace_contents(reading.document, found) if found else document
 
 
-def response_headers(response: ResponseHead, name: PublicName, verified: HeaderList) -> HeaderList:
+class _Choice(NamedTuple):
+    """
+    What is decided from the names of a response's headers alone.
+
+    Attributes:
+        pick: Picks the headers that the client gets out of all headers.
+        edited: Those whose name or value is edited: the place among them, the name that the client gets, and the
+            lower-case name.
+    """
+
+    pick: Callable[[HeaderList], Sequence[tuple[bytes, bytes]]]
+    edited: tuple[tuple[int, bytes, bytes], ...]
+
+
+_KNOWN_CHOICES: Known[tuple[HeaderNames, bool], _Choice] = Known(MAX_KNOWN_SETS, about=KNOWN_SETS)
+
+
+def response_headers(
+    response: ResponseHead,
+    request_id: bytes,
+    host_id: bytes,
+    verified: HeaderList,
+    public_name: Callable[[], PublicName],
+) -> HeaderList:
     """
     Return the headers that the client gets, except framing.
 
     Args:
+        request_id: Our own. The backend's is only logged.
+        host_id: Our own.
         verified: ``x-amz-checksum-*`` headers that s3proxy verified. Added if the backend's response lacks them.
+        public_name: Returns the client's names, for headers that may name the backend.
     """
-    nominated = connection_options(response.fields) if b"connection" in response.fields else frozenset()
     is_error = response.status >= 400
-    headers: HeaderList = [(b"x-amz-request-id", name.request_id)]
+    names = response.names
+    if names is not None and b"connection" not in response.fields:
+        key = (names, is_error)
+        choice = _KNOWN_CHOICES.get(key) or _KNOWN_CHOICES.keep(key, _choose(names.sent, _NONE, is_error=is_error))
+    else:
+        sent = [name for name, _ in response.headers]
+        choice = _choose(sent, connection_options(response.fields), is_error=is_error)
+    headers: HeaderList = [(b"x-amz-request-id", request_id)]
     if is_error:
-        headers.append((b"x-amz-id-2", name.host_id))
-    for header, value in response.headers:
-        lower = header.lower()
+        headers.append((b"x-amz-id-2", host_id))
+    first = len(headers)
+    headers += choice.pick(response.headers)
+    for place, shown, lower in choice.edited:
+        value = headers[first + place][1]
+        headers[first + place] = (
+            shown,
+            public_value(lower, value, public_name()) if lower in _EDITED_HEADERS else value,
+        )
+    if verified:
+        headers += [(header, value) for header, value in verified if header not in response.fields]
+    return headers
+
+
+def _choose(names: Sequence[bytes], nominated: frozenset[bytes], *, is_error: bool) -> _Choice:
+    """
+    Choose the headers of a response that the client gets, by their names.
+
+    Args:
+        nominated: The names that the Connection header lists.
+    """
+    places: list[int] = []
+    edited: list[tuple[int, bytes, bytes]] = []
+    for place, name in enumerate(names):
+        lower = name.lower()
         if lower in _DROPPED_HEADERS or lower in nominated or (is_error and lower == b"x-amz-id-2"):
             continue
         # S3 has the names of metadata in lower case, and SDKs hand them to programs as received.
-        shown = lower if lower.startswith(_METADATA) else header
-        headers.append((shown, public_value(lower, value, name) if lower in _EDITED_HEADERS else value))
-    headers += [(header, value) for header, value in verified if header not in response.fields]
-    return headers
+        shown = lower if lower.startswith(_METADATA) else name
+        if shown != name or lower in _EDITED_HEADERS:
+            edited.append((len(places), shown, lower))
+        places.append(place)
+    return _Choice(picker(places), tuple(edited))
 
 
 def not_modified_headers(headers: HeaderList) -> HeaderList:

@@ -24,18 +24,6 @@ Query names whose value is the most entries in a page of a list.
 """
 
 
-def backend_path(head: RequestHead, address: Address, profile: Profile) -> bytes:
-    """
-    Return the raw path for a backend, which is addressed in path style.
-    """
-    path = head.raw_path
-    if address.is_virtual_hosted:
-        path = b"/%s%s" % (address.raw_bucket, path)
-    if profile.escapes_plus and b"+" in path:
-        path = path.replace(b"+", b"%2B")
-    return profile.service_path + path
-
-
 def with_query(head: RequestHead, raw_query: bytes | None) -> RequestHead:
     """
     Return a head with the same path and another query; None to send no ``?``.
@@ -78,12 +66,20 @@ def backend_query(raw_query: bytes | None, passed_names: frozenset[bytes]) -> by
 
 def backend_target(head: RequestHead, address: Address, profile: Profile, passed_names: frozenset[bytes]) -> bytes:
     """
-    Return the request target for a backend.
+    Return the request target for a backend, which is addressed in path style.
     """
     form = profile.target
     if form is not None:
         return profile.service_path + written_target(form, address, head.raw_query, passed_names)
-    path = backend_path(head, address, profile)
+    path = head.raw_path
+    if address.is_virtual_hosted:
+        path = b"/%s%s" % (address.raw_bucket, path)
+    if profile.escapes_plus and b"+" in path:
+        path = path.replace(b"+", b"%2B")
+    if profile.service_path:
+        path = profile.service_path + path
+    if head.raw_query is None:
+        return path
     query = backend_query(head.raw_query, passed_names)
     return path if query is None else b"%s?%s" % (path, query)
 

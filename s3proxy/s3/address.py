@@ -14,8 +14,12 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from s3proxy.s3.errors import InvalidBucketName, InvalidURI
 
+PLAIN_PATH = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/"
+"""
+The bytes of a path in which nothing is escaped, and in whose canonical form nothing would be.
+"""
+
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_PLAIN = re.compile(rb"[A-Za-z0-9\-._~/]*")
 _SLASH = re.compile(rb"/|%2[Ff]")
 _HOST_BUCKET = re.compile(rb"[a-z0-9._-]+")
 
@@ -53,8 +57,8 @@ def parse_address(raw_path: bytes, host: bytes, domains: Sequence[bytes]) -> Add
         InvalidURI: An escape is broken, the decoded path is not UTF-8, or it has a key and no bucket.
         InvalidBucketName: The bucket in the host name would be another bucket in a path.
     """
-    decoded = decode_path(raw_path)
-    bucket = _bucket_of_host(host, domains)
+    decoded = decode_path(raw_path) if raw_path.translate(None, PLAIN_PATH) else raw_path
+    bucket = _bucket_of_host(host, domains) if domains else b""
     if bucket:
         # The bucket moves into a path. An escape would be decoded there, and a backend may remove dots.
         if bucket in {b".", b".."} or _HOST_BUCKET.fullmatch(bucket) is None:
@@ -107,7 +111,7 @@ def decode_path(raw_path: bytes) -> bytes:
     Raises:
         InvalidURI: An escape is broken, or the decoded path is not UTF-8.
     """
-    if _PLAIN.fullmatch(raw_path) is not None:
+    if not raw_path.translate(None, PLAIN_PATH):
         return raw_path
     if _BAD_ESCAPE.search(raw_path) is not None:
         raise InvalidURI(raw_path)
@@ -120,8 +124,6 @@ def decode_path(raw_path: bytes) -> bytes:
 
 
 def _bucket_of_host(host: bytes, domains: Sequence[bytes]) -> bytes:
-    if not domains:
-        return b""
     name = host.lower()
     if not name.endswith(b"]"):
         head, colon, port = name.rpartition(b":")

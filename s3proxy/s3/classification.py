@@ -24,7 +24,16 @@ from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_METADATA_SIZE
 from s3proxy.s3.operation import OPERATIONS, Level, Operation
 from s3proxy.s3.query import query_items
 
-_METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
+METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
+"""
+The methods of S3's operations.
+"""
+
+WRITING_METHODS = frozenset({b"POST", b"PUT"})
+"""
+The methods of operations that have a body.
+"""
+
 _REFUSED_METHODS = frozenset({b"TRACE", b"CONNECT", b"PATCH"})
 _METADATA_PREFIX = b"x-amz-meta-"
 # MinIO treats any type that matches the regular expression "multipart/form-data*" as a form.
@@ -142,13 +151,13 @@ def classify(head: RequestHead, address: Address, covered_names: frozenset[bytes
         NoSuchUpload: The upload's id is empty.
         NotImplementedByProxy: The signature does not cover the parameters that distinguish the operation from others.
     """
-    level = level_of(address)
+    level = Level.OBJECT if address.key else level_of(address)
     place = _PLACES.get((head.method, level))
     if place is None:
         raise MethodNotAllowed(head.method, level.value)
     is_copy = head.method == b"PUT" and b"x-amz-copy-source" in head.fields
     if not head.raw_query or head.method == b"OPTIONS":
-        return _plain(place, head, level, is_copy=is_copy)
+        return place.plain.get(is_copy) or _plain(place, head, level, is_copy=is_copy)
     values: dict[bytes, bytes] = {}
     repeated = set()
     for name, value in query_items(head.raw_query):
@@ -280,7 +289,7 @@ def check_method(method: bytes) -> None:
         BadRequest: The method is unknown. S3's methods are in upper case.
         MethodNotAllowed: The method is known, and never allowed here.
     """
-    if method not in _METHODS:
+    if method not in METHODS:
         if method in _REFUSED_METHODS:
             raise MethodNotAllowed(method, "OBJECT")
         raise BadRequest
@@ -303,8 +312,9 @@ def check_request(head: RequestHead, address: Address, operation: Operation) -> 
         raise MethodNotAllowed(head.method, operation.level.value)
     if len(address.key) > MAX_KEY_SIZE:
         raise KeyTooLongError(len(address.key), MAX_KEY_SIZE)
-    if head.method in {b"PUT", b"POST"}:
-        _check_metadata(head)
+    if head.method in WRITING_METHODS:
+        if head.names is None or head.names.has_metadata:
+            _check_metadata(head)
         for source in head.fields.get(b"x-amz-copy-source", ()):
             check_copy_source(source)
 

@@ -60,6 +60,8 @@ def later(moment: datetime, seconds: int) -> datetime:
         return _LAST
 
 
+# All requests of one second have the same moment, as far as a signature says it.
+@lru_cache(maxsize=16)
 def format_basic_iso(moment: datetime) -> bytes:
     """
     Return a moment in the form ``20260301T120000Z``.

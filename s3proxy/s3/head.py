@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import methodcaller
 
 from s3proxy.s3.errors import BadRequest, RequestHeaderSectionTooLarge
+from s3proxy.s3.header_names import KNOWN_SETS, HeaderNames, check_names
+from s3proxy.s3.known import Known
 from s3proxy.s3.limits import (
     MAX_CONTENT_LENGTH_DIGITS,
     MAX_HEAD_SIZE,
@@ -20,19 +23,31 @@ from s3proxy.s3.limits import (
 
 HeaderList = list[tuple[bytes, bytes]]
 
-# All lines at once. A fold begins with white space, which is no name; a bare CR or LF is a control byte in a value.
-_LINE = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\x00-\x08\x0a-\x1f\x7f]*+"
-_HEADER_LINES = re.compile(rb"%b(?:\r\n%b)*" % (_LINE, _LINE))
+_METHODS = frozenset({b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT"})
 _METHOD = re.compile(rb"[A-Za-z][!#$%&'*+\-.^_`|~0-9A-Za-z]{0,31}")
-# At a "#" a backend would cut the key that we signed.
-_TARGET = re.compile(rb"/[^\x00-\x20\x7f#]*")
 _ABSOLUTE_TARGET = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#\x00-\x20\x7f]+)([/?][^\x00-\x20\x7f#]*)?")
 # A name or an address, and a port (RFC 3986, section 3.2). Only an IPv6 address has brackets around it.
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 
+_CONTROLS = frozenset({*range(0x20), 0x7F})
+_IN_LINES = bytes(set(range(256)) - _CONTROLS | {ord("\t")})
+"""
+The bytes of header lines: a head has no others, except its line ends.
+"""
 
-class Fields(dict[bytes, list[bytes]]):
+# At a "#" a backend would cut the key that we signed.
+_IN_TARGET = bytes(set(range(256)) - _CONTROLS - set(b" #"))
+
+_AT_COLON = methodcaller("partition", b":")
+_NO_HOST = (b"",)
+_MAX_KNOWN_TEXTS = 512
+_MAX_KNOWN_SIZE = 256
+_KNOWN_HOSTS: Known[bytes, None] = Known(_MAX_KNOWN_TEXTS)
+_KNOWN_STATUS_LINES: Known[bytes, tuple[bytes, int, bytes]] = Known(_MAX_KNOWN_TEXTS)
+
+
+class Fields(dict[bytes, tuple[bytes, ...]]):
     """
     Header values by lower-case name: the values of one name in the order received.
     """
@@ -49,7 +64,7 @@ class Fields(dict[bytes, list[bytes]]):
         return values[0] if len(values) == 1 else b",".join(values)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, init=False)
 class RequestHead:
     """
     The head of a request, as received, not yet believed.
@@ -60,7 +75,10 @@ class RequestHead:
         headers: Names as sent, values without the white space around them, in order.
         fields: The same values by lower-case name.
         content_length: Bytes, or None where no Content-Length was sent.
+        host: The Host header as sent; empty if HTTP/1.0 sent none.
         has_body: Whether any byte follows the head.
+        names: The set of the names, if the head is as received and no name is repeated; None for any other head.
+        values: The values in the order of `names`.
     """
 
     method: bytes
@@ -73,12 +91,46 @@ class RequestHead:
     keeps_alive: bool = True
     raw_path: bytes = field(init=False)
     raw_query: bytes | None = field(init=False)
+    host: bytes = field(init=False)
     has_body: bool = field(init=False)
+    names: HeaderNames | None = field(init=False)
+    values: tuple[bytes, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.raw_path, mark, query = self.raw_target.partition(b"?")
+    # Written out: it is made for each request, and the generated method would call a second one.
+    def __init__(
+        self,
+        method: bytes,
+        raw_target: bytes,
+        version: bytes,
+        headers: HeaderList,
+        fields: Fields,
+        content_length: int | None = None,
+        is_chunked: bool = False,
+        keeps_alive: bool = True,
+    ) -> None:
+        self.method = method
+        self.raw_target = raw_target
+        self.version = version
+        self.headers = headers
+        self.fields = fields
+        self.content_length = content_length
+        self.is_chunked = is_chunked
+        self.keeps_alive = keeps_alive
+        self.raw_path, mark, query = raw_target.partition(b"?")
         self.raw_query = query if mark else None
-        self.has_body = self.is_chunked or bool(self.content_length)
+        self.host = fields.get(b"host", _NO_HOST)[0]
+        self.has_body = is_chunked or bool(content_length)
+        self.names = None
+        self.values = ()
+
+    def set_headers(self, headers: HeaderList) -> None:
+        """
+        Replace all headers. The framing stays as it was received.
+        """
+        self.headers = headers
+        self.fields = index_headers(headers)
+        self.host = self.fields.get(b"host", _NO_HOST)[0]
+        self.names = None
 
     @property
     def expects_continue(self) -> bool:
@@ -88,13 +140,6 @@ class RequestHead:
         values = self.fields.get(b"expect")
         return values is not None and self.version == b"HTTP/1.1" and values[0].lower() == b"100-continue"
 
-    @property
-    def host(self) -> bytes:
-        """
-        The Host header as sent; empty if HTTP/1.0 sent none.
-        """
-        return (self.fields.get(b"host") or [b""])[0]
-
 
 @dataclass(slots=True, eq=False)
 class ResponseHead:
@@ -103,6 +148,7 @@ class ResponseHead:
 
     Attributes:
         content_length: Bytes, or None if the response declares none.
+        names: The set of the names, if the head is as received and no name is repeated; None for any other head.
     """
 
     version: bytes
@@ -113,21 +159,17 @@ class ResponseHead:
     content_length: int | None = None
     is_chunked: bool = False
     keeps_alive: bool = True
+    names: HeaderNames | None = field(default=None, init=False)
 
 
 def index_headers(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
     """
     Return the values of each header name.
     """
-    fields = Fields()
+    found: dict[bytes, list[bytes]] = {}
     for name, value in headers:
-        lower = name.lower()
-        values = fields.get(lower)
-        if values is None:
-            fields[lower] = [value]
-        else:
-            values.append(value)
-    return fields
+        found.setdefault(name.lower(), []).append(value)
+    return Fields({name: tuple(values) for name, values in found.items()})
 
 
 def parse_request_head(data: bytes) -> RequestHead:
@@ -141,21 +183,36 @@ def parse_request_head(data: bytes) -> RequestHead:
         BadRequest: It is not HTTP/1.1, or two readers could read it in two ways.
         RequestHeaderSectionTooLarge: It has more than 256 header lines.
     """
-    request_line, crlf, lines = data.partition(b"\r\n")
+    lines = data.split(b"\r\n")
+    request_line = lines[0]
     if len(request_line) > MAX_REQUEST_LINE_SIZE:
         raise BadRequest
     parts = request_line.split(b" ")
     if len(parts) != 3:
         raise BadRequest
     method, target, version = parts
-    if version not in {b"HTTP/1.1", b"HTTP/1.0"} or _METHOD.fullmatch(method) is None:
+    if version not in {b"HTTP/1.1", b"HTTP/1.0"} or (method not in _METHODS and _METHOD.fullmatch(method) is None):
         raise BadRequest
-    headers, fields = _parse_header_lines(lines) if crlf else ([], Fields())
-    raw_target = _parse_target(target, version, fields)
-    content_length, is_chunked = _parse_framing(version, fields)
-    connection = fields.get(b"connection")
-    keeps_alive = version == b"HTTP/1.1" and (connection is None or b"close" not in _tokens(connection))
-    return RequestHead(method, raw_target, version, headers, fields, content_length, is_chunked, keeps_alive)
+    names, values, headers, fields = _parse_lines(data, lines)
+    hosts = fields.get(b"host", ())
+    host = hosts[0] if hosts else b""
+    if len(hosts) != 1 and (hosts or version != b"HTTP/1.0"):
+        raise BadRequest
+    if host not in _KNOWN_HOSTS:
+        _check_host(host)
+    if target[:1] != b"/" or target.translate(None, _IN_TARGET):
+        target = _path_of_absolute(target, host)
+    if names is not None and not names.has_framing:
+        content_length, is_chunked = None, False
+        keeps_alive = version == b"HTTP/1.1"
+    else:
+        content_length, is_chunked = _parse_framing(version, fields)
+        connection = fields.get(b"connection")
+        keeps_alive = version == b"HTTP/1.1" and (connection is None or b"close" not in _tokens(connection))
+    head = RequestHead(method, target, version, headers, fields, content_length, is_chunked, keeps_alive)
+    head.names = names
+    head.values = values
+    return head
 
 
 def parse_response_head(data: bytes) -> ResponseHead:
@@ -168,53 +225,78 @@ def parse_response_head(data: bytes) -> ResponseHead:
     Raises:
         BadRequest: The response is ambiguous or not HTTP/1.1, so the backend cannot be trusted.
     """
-    status_line, crlf, lines = data.partition(b"\r\n")
-    found = _STATUS_LINE.fullmatch(status_line)
-    if found is None:
-        raise BadRequest
-    version, status, reason = found.groups()
-    headers, fields = _parse_header_lines(lines) if crlf else ([], Fields())
-    content_length, is_chunked = _parse_framing(version, fields)
-    tokens = _tokens(fields.get(b"connection", []))
-    keeps_alive = b"close" not in tokens if version == b"HTTP/1.1" else b"keep-alive" in tokens
-    return ResponseHead(version, int(status), reason or b"", headers, fields, content_length, is_chunked, keeps_alive)
+    lines = data.split(b"\r\n")
+    version, status, reason = _KNOWN_STATUS_LINES.get(lines[0]) or _parse_status_line(lines[0])
+    names, _, headers, fields = _parse_lines(data, lines)
+    content_length, is_chunked = None, False
+    keeps_alive = version == b"HTTP/1.1"
+    if names is None or names.has_framing:
+        content_length, is_chunked = _parse_framing(version, fields)
+        connection = fields.get(b"connection")
+        if connection is not None:
+            tokens = _tokens(connection)
+            keeps_alive = b"close" not in tokens if keeps_alive else b"keep-alive" in tokens
+    head = ResponseHead(version, status, reason, headers, fields, content_length, is_chunked, keeps_alive)
+    head.names = names
+    return head
 
 
 def connection_options(fields: Fields) -> frozenset[bytes]:
     """
     Return the lower-case header names that the Connection header lists.
     """
-    return frozenset(_tokens(fields.get(b"connection", [])))
+    return frozenset(_tokens(fields.get(b"connection", ())))
 
 
-def _parse_header_lines(lines: bytes) -> tuple[HeaderList, Fields]:
-    if lines.count(b"\r\n") >= MAX_HEADER_COUNT:
-        raise RequestHeaderSectionTooLarge(MAX_HEAD_SIZE, lines.count(b"\r\n") + 1)
-    if _HEADER_LINES.fullmatch(lines) is None:
+def _parse_lines(data: bytes, lines: list[bytes]) -> tuple[HeaderNames | None, tuple[bytes, ...], HeaderList, Fields]:
+    """
+    Return the set of names, the values in order, the headers, and their index.
+
+    Args:
+        data: The whole head.
+        lines: Its lines. The first is not a header.
+    """
+    if len(lines) == 1:
+        # The caller checks the first line.
+        return None, (), [], Fields()
+    del lines[0]
+    if len(lines) > MAX_HEADER_COUNT:
+        raise RequestHeaderSectionTooLarge(MAX_HEAD_SIZE, len(lines))
+    # What is left besides the line ends is a bare CR or LF, or another control character.
+    if data.translate(None, _IN_LINES) != b"\r\n" * len(lines):
         raise BadRequest
-    headers: HeaderList = []
-    fields = Fields()
-    for line in lines.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        value = value.strip(b" \t")
-        headers.append((name, value))
-        lower = name.lower()
-        if lower in fields:
-            fields[lower].append(value)
-        else:
-            fields[lower] = [value]
-    return headers, fields
-
-
-def _parse_target(target: bytes, version: bytes, fields: Fields) -> bytes:
-    hosts = fields.get(b"host", [])
-    if len(hosts) != 1 and not (version == b"HTTP/1.0" and not hosts):
+    sent, colons, rest = zip(*map(_AT_COLON, lines))  # noqa: B905
+    if b"" in colons:
         raise BadRequest
-    host = hosts[0] if hosts else b""
+    # Of all white space, only spaces and tabs are left.
+    values = tuple(map(bytes.strip, rest))
+    names = KNOWN_SETS.get(sent) or check_names(sent)
+    if names is None:
+        headers = list(zip(sent, values))  # noqa: B905
+        return None, values, headers, index_headers(headers)
+    return names, values, list(zip(names.sent, values)), Fields(zip(names.lower, zip(values)))  # noqa: B905
+
+
+def _parse_status_line(line: bytes) -> tuple[bytes, int, bytes]:
+    found = _STATUS_LINE.fullmatch(line)
+    if found is None:
+        raise BadRequest
+    version, status, reason = found.groups()
+    parsed = (version, int(status), reason or b"")
+    return _KNOWN_STATUS_LINES.keep(line, parsed) if len(line) <= _MAX_KNOWN_SIZE else parsed
+
+
+def _check_host(host: bytes) -> None:
     if _HOST.fullmatch(host) is None:
         raise BadRequest
-    if _TARGET.fullmatch(target) is not None:
-        return target
+    if len(host) <= _MAX_KNOWN_SIZE:
+        _KNOWN_HOSTS.keep(host, None)
+
+
+def _path_of_absolute(target: bytes, host: bytes) -> bytes:
+    """
+    Return the origin form of a target in absolute form.
+    """
     found = _ABSOLUTE_TARGET.fullmatch(target)
     if found is None:
         raise BadRequest
@@ -242,5 +324,5 @@ def _parse_framing(version: bytes, fields: Fields) -> tuple[int | None, bool]:
     return int(length), False
 
 
-def _tokens(values: list[bytes]) -> list[bytes]:
+def _tokens(values: tuple[bytes, ...]) -> list[bytes]:
     return [token.strip(b" \t").lower() for value in values for token in value.split(b",")]

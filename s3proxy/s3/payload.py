@@ -30,7 +30,6 @@ class PayloadHash(IdentityEnum):
     STREAMING_AWS4_ECDSA_P256_SHA256_PAYLOAD_TRAILER = b"STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER"
 
 
-_WORDS = {word.value: word for word in PayloadHash}
 _HMAC = frozenset(
     {PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD, PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD_TRAILER}
 )
@@ -50,51 +49,46 @@ _MESSAGE = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Payload:
     """
-    How the signature of a request covers its body.
+    How the signature of a request covers its body. Many requests share one object: it is not changed.
 
     Attributes:
         raw: The payload line of the canonical request, as sent.
         word: The word that was sent; None if a hash was sent.
         sha256: The claimed hash, in lower-case hex; None if a word was sent.
+        is_streaming: Whether the body is aws-chunked.
+        has_signed_chunks: Whether each chunk has a signature.
+        is_asymmetric: Whether the signatures of chunks are ECDSA.
+        has_trailer: Whether trailer lines may follow the last chunk.
     """
 
     raw: bytes
-    word: PayloadHash | None = None
-    sha256: bytes | None = None
+    word: PayloadHash | None
+    sha256: bytes | None
+    is_streaming: bool
+    has_signed_chunks: bool
+    is_asymmetric: bool
+    has_trailer: bool
 
-    @property
-    def is_streaming(self) -> bool:
-        """
-        Whether the body is aws-chunked.
-        """
-        return self.word is not None and self.word is not PayloadHash.UNSIGNED_PAYLOAD
-
-    @property
-    def has_signed_chunks(self) -> bool:
-        """
-        Whether each chunk has a signature.
-        """
-        return self.word in _HMAC or self.word in _ECDSA
-
-    @property
-    def is_asymmetric(self) -> bool:
-        """
-        Whether the signatures of chunks are ECDSA.
-        """
-        return self.word in _ECDSA
-
-    @property
-    def has_trailer(self) -> bool:
-        """
-        Whether trailer lines may follow the last chunk.
-        """
-        return self.word in _TRAILER
+    def __init__(self, raw: bytes, word: PayloadHash | None = None, sha256: bytes | None = None) -> None:
+        self.raw = raw
+        self.word = word
+        self.sha256 = sha256
+        self.is_streaming = word is not None and word is not PayloadHash.UNSIGNED_PAYLOAD
+        self.is_asymmetric = word in _ECDSA
+        self.has_signed_chunks = self.is_asymmetric or word in _HMAC
+        self.has_trailer = word in _TRAILER
 
 
-UNSIGNED = Payload(b"UNSIGNED-PAYLOAD", PayloadHash.UNSIGNED_PAYLOAD)
+KNOWN_PAYLOADS = {word.value: Payload(word.value, word) for word in PayloadHash}
+KNOWN_PAYLOADS[EMPTY_SHA256] = Payload(EMPTY_SHA256, sha256=EMPTY_SHA256)
+"""
+What the words and the hash of no bytes say.
+"""
+
+UNSIGNED = KNOWN_PAYLOADS[PayloadHash.UNSIGNED_PAYLOAD.value]
 
 
 def parse_payload(value: bytes) -> Payload:
@@ -104,9 +98,9 @@ def parse_payload(value: bytes) -> Payload:
     Raises:
         InvalidArgument: The value is neither exactly one of the words nor 64 hex digits.
     """
-    if _HEX_SHA256.fullmatch(value) is not None:
-        return Payload(value, sha256=value.lower())
-    word = _WORDS.get(value)
-    if word is None:
+    known = KNOWN_PAYLOADS.get(value)
+    if known is not None:
+        return known
+    if _HEX_SHA256.fullmatch(value) is None:
         raise InvalidArgument(_MESSAGE, "x-amz-content-sha256", value)
-    return Payload(value, word)
+    return Payload(value, sha256=value.lower())

@@ -7,7 +7,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from s3proxy.s3.head import Fields
 from s3proxy.s3.query import decode_item
@@ -115,7 +115,7 @@ def string_to_sign(method: bytes, fields: Fields, date: bytes, amz_lines: bytes,
     )
 
 
-def canonical_amz_lines(fields: Mapping[bytes, list[bytes]]) -> bytes:
+def canonical_amz_lines(fields: Mapping[bytes, Sequence[bytes]]) -> bytes:
     """
     Return a line for each ``x-amz-*`` header, sorted.
     """

@@ -7,14 +7,12 @@ Source:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from s3proxy.s3.address import decode_path
+from s3proxy.s3.address import PLAIN_PATH, decode_path
 from s3proxy.s3.head import Fields
 from s3proxy.s3.query import query_items
 
-_CANONICAL_PATH = re.compile(rb"/[A-Za-z0-9\-._~/]*")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 
 _ENCODED = tuple(bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte for byte in range(256))
@@ -40,10 +38,10 @@ def canonical_uri(raw_path: bytes) -> bytes:
     Raises:
         InvalidURI: An escape is broken, or the decoded path is not UTF-8.
     """
-    if _CANONICAL_PATH.fullmatch(raw_path) is not None:
-        return raw_path
     if not raw_path:
         return b"/"
+    if not raw_path.translate(None, PLAIN_PATH):
+        return raw_path
     return b"".join([_ENCODED_PATH[byte] for byte in decode_path(raw_path)])
 
 

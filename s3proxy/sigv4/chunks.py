@@ -148,7 +148,7 @@ class ChunkSigner:
             64 hex digits. They go into the chunk's header and nowhere else.
         """
         text = b"%s%s\n%s\n%s" % (self._prefix, self._previous, EMPTY_SHA256, sha256)
-        self._previous = self._key.sign(text).for_backend()
+        self._previous = self._key.sign_for_backend(text)
         return self._previous
 
     def sign_trailer(self, lines: bytes) -> bytes:
@@ -163,4 +163,4 @@ class ChunkSigner:
         """
         digest = hashlib.sha256(lines).hexdigest().encode()
         text = b"AWS4-HMAC-SHA256-TRAILER\n%s\n%s\n%s\n%s" % (self._date, self._scope, self._previous, digest)
-        return self._key.sign(text).for_backend()
+        return self._key.sign_for_backend(text)

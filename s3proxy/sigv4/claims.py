@@ -5,16 +5,38 @@ What a client claims with Signature V4 or V4A: well-formed, not yet believed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from s3proxy.s3.address import PLAIN_PATH
 from s3proxy.s3.claim import Carrier, Claim
 from s3proxy.s3.head import Fields
 from s3proxy.s3.query import query_items
 from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
+from s3proxy.sigv4.coverage import Coverage
 from s3proxy.sigv4.scope import CredentialScope
 
 _DEFAULT_PORTS = (b":443", b":80")
-_ASYMMETRIC = frozenset({Carrier.V4A_HEADER, Carrier.V4A_QUERY})
 _PRESIGNED = frozenset({Carrier.V4_QUERY, Carrier.V4A_QUERY})
+
+ASYMMETRIC = frozenset({Carrier.V4A_HEADER, Carrier.V4A_QUERY})
+"""
+The carriers of SigV4A, whose signatures are ECDSA.
+"""
+
+
+class Beginning(NamedTuple):
+    """
+    What an Authorization header says before the signature.
+
+    Attributes:
+        algorithm: As sent.
+        raw_signed_headers: The list as sent.
+    """
+
+    algorithm: bytes
+    access_key_id: bytes
+    scope: CredentialScope
+    raw_signed_headers: bytes
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -26,19 +48,24 @@ class SignatureClaim(Claim):
         algorithm: The first line of the string to sign, as sent.
         date: The request's date, in the form ``20260301T120000Z``.
         raw_signed_headers: The list as sent; `signed_headers` has each name once.
+        coverage: What the list means for the names of the head; None if that is not known.
+        beginning: The Authorization header up to the signature, if that says all the rest; None if it does not, or if
+            it is known already.
     """
 
     algorithm: bytes
     scope: CredentialScope
     date: bytes
     raw_signed_headers: bytes
+    coverage: Coverage | None = None
+    beginning: bytes | None = None
 
     @property
     def is_asymmetric(self) -> bool:
         """
         Whether the signature is ECDSA.
         """
-        return self.carrier in _ASYMMETRIC
+        return self.carrier in ASYMMETRIC
 
     @property
     def is_presigned(self) -> bool:
@@ -54,7 +81,19 @@ class SignatureClaim(Claim):
         Raises:
             InvalidURI: The path or the query cannot be decoded.
         """
-        return self._canonical_request(self.head.fields)
+        coverage, head = self.coverage, self.head
+        if coverage is not None:
+            path, query = head.raw_path, head.raw_query
+            text = coverage.canonical_request(
+                head.method,
+                canonical_uri(path) if path.translate(None, PLAIN_PATH) else path,
+                canonical_query(query) if query else b"",
+                head.values,
+                self.payload.raw,
+            )
+            if text is not None:
+                return text
+        return self._canonical_request(head.fields)
 
     def canonical_request_without_port(self) -> bytes | None:
         """
@@ -64,11 +103,11 @@ class SignatureClaim(Claim):
         such a port may send it: browsers do not, Go and other clients do.
         """
         fields = self.head.fields
-        hosts = fields.get(b"host", [])
+        hosts = fields.get(b"host", ())
         if len(hosts) != 1 or not hosts[0].endswith(_DEFAULT_PORTS):
             return None
         fields = Fields(fields)
-        fields[b"host"] = [hosts[0].rpartition(b":")[0]]
+        fields[b"host"] = (hosts[0].rpartition(b":")[0],)
         return self._canonical_request(fields)
 
     def _canonical_request(self, fields: Fields) -> bytes:
@@ -92,12 +131,12 @@ class SignatureClaim(Claim):
         missing = {name for name in self.signed_headers if name not in fields}
         if not missing or not self.head.raw_query:
             return fields
-        fields = Fields(fields)
+        found: dict[bytes, list[bytes]] = {}
         for name, value in query_items(self.head.raw_query):
             lower = name.lower()
             if lower in missing:
-                fields.setdefault(lower, []).append(value)
-        return fields
+                found.setdefault(lower, []).append(value)
+        return Fields({**fields, **{name: tuple(values) for name, values in found.items()}})
 
 
 @dataclass(slots=True, eq=False, repr=False)

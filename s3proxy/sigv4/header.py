@@ -10,20 +10,24 @@ Source:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 
-from s3proxy.s3.claim import Carrier, Waivable, read_request_date, refuse
-from s3proxy.s3.date import format_basic_iso
+from s3proxy.s3.claim import MAX_CLOCK_SKEW, Carrier, Waivable, read_request_date, refuse
+from s3proxy.s3.date import format_basic_iso, parse_date
 from s3proxy.s3.errors import AuthorizationHeaderMalformed, InvalidRequest
 from s3proxy.s3.head import Fields, RequestHead
-from s3proxy.s3.payload import Payload, parse_payload
+from s3proxy.s3.payload import KNOWN_PAYLOADS, Payload, parse_payload
 from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM
-from s3proxy.sigv4.claims import SignatureClaim
+from s3proxy.sigv4.claims import Beginning, SignatureClaim
+from s3proxy.sigv4.coverage import KNOWN_COVERAGES, Coverage, find_coverage
 from s3proxy.sigv4.credential import check_region_set, read_credential
-from s3proxy.sigv4.signed_headers import check_signed_headers, read_signed_headers
+from s3proxy.sigv4.signed_headers import check_unsigned, read_signed_headers, unsigned_names
 
 _COMPONENTS_FORM = "the authorization header requires three components: Credential, SignedHeaders, and Signature."
 _COMPONENT = re.compile(rb"[ \t]*+([A-Za-z]++)=([^,\s]*+)[ \t]*+")
+_MAX_KNOWN_SIZE = 1024
+_SIGNATURE_SIZE = 64
 # Nearly all clients write this order and spacing. Any other is read component by component.
 _COMPONENTS = re.compile(rb"Credential=([^,\s]++), ?SignedHeaders=([^,\s]++), ?Signature=([^,\s]++)")
 
@@ -62,8 +66,8 @@ def read_header_claim(
         raise (waivable[0][1] if waivable else malformed) from None
     if scope.day != date[:8]:
         refuse(waivable, AuthorizationHeaderMalformed("Invalid credential date. Date is not the same as X-Amz-Date."))
-    signed_headers, signed_set = read_signed_headers(raw_signed_headers, AuthorizationHeaderMalformed, waivable)
-    check_signed_headers(fields, signed_set, waivable)
+    coverage = find_coverage(head.names, raw_signed_headers)
+    signed_headers = _check_signed_headers(head, raw_signed_headers, coverage, waivable)
     if is_asymmetric:
         region_set = fields.value(b"x-amz-region-set")
         if not region_set:
@@ -81,7 +85,82 @@ def read_header_claim(
         scope,
         date,
         raw_signed_headers,
+        coverage,
+        None if waivable or is_asymmetric else _beginning_of(scheme, components),
         waivable=waivable,
+    )
+
+
+def _check_signed_headers(
+    head: RequestHead, raw_signed_headers: bytes, coverage: Coverage | None, waivable: Waivable
+) -> tuple[bytes, ...]:
+    """
+    Return the names of the signed headers, after a check that all headers are signed that must be.
+    """
+    if coverage is not None:
+        check_unsigned(coverage.unsigned, waivable)
+        return coverage.signed_headers
+    names, name_set = read_signed_headers(raw_signed_headers, AuthorizationHeaderMalformed, waivable)
+    check_unsigned(unsigned_names(head.fields, name_set), waivable)
+    return names
+
+
+def _beginning_of(scheme: bytes, components: bytes) -> bytes | None:
+    """
+    Return an Authorization header up to its signature; None if that does not say all the rest.
+    """
+    if len(components) > _MAX_KNOWN_SIZE or _COMPONENTS.fullmatch(components) is None:
+        return None
+    return b"%s %s" % (scheme, components.rpartition(b"=")[0])
+
+
+def read_known_claim(
+    head: RequestHead, authorization: bytes, beginnings: Mapping[bytes, Beginning], now: datetime
+) -> SignatureClaim | None:
+    """
+    Return the claim of an Authorization header that begins as that of a verified request. A client's header is the same
+    all day, except for the signature.
+
+    Args:
+        beginnings: The headers of verified requests, up to the signature.
+
+    Returns:
+        None if the whole header must be read, also to find the error.
+
+    Raises:
+        InvalidArgument: x-amz-content-sha256 cannot be read.
+    """
+    text, _, signature = authorization.rpartition(b"=")
+    beginning = beginnings.get(text)
+    if beginning is None or len(signature) != _SIGNATURE_SIZE or not signature.isalnum():
+        return None
+    names, raw_signed_headers, fields = head.names, beginning.raw_signed_headers, head.fields
+    if names is None:
+        return None
+    coverage = KNOWN_COVERAGES.get((names, raw_signed_headers)) or find_coverage(names, raw_signed_headers)
+    payload, date = fields.get(b"x-amz-content-sha256"), fields.get(b"x-amz-date")
+    if coverage is None or coverage.unsigned or payload is None or date is None:
+        return None
+    signed_at = parse_date(date[0])
+    if signed_at is None or abs(now - signed_at) > MAX_CLOCK_SKEW:
+        return None
+    day_and_time = format_basic_iso(signed_at)
+    if day_and_time[:8] != beginning.scope.day:
+        return None
+    token = fields.get(b"x-amz-security-token")
+    return SignatureClaim(
+        Carrier.V4_HEADER,
+        head,
+        beginning.access_key_id,
+        signature,
+        None if token is None else token[0],
+        KNOWN_PAYLOADS.get(payload[0]) or parse_payload(payload[0]),
+        coverage.signed_headers,
+        beginning.algorithm,
+        beginning.scope,
+        day_and_time,
+        raw_signed_headers,
+        coverage,
     )
 
 

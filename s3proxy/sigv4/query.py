@@ -22,7 +22,7 @@ from s3proxy.s3.payload import UNSIGNED, parse_payload
 from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM
 from s3proxy.sigv4.claims import SignatureClaim
 from s3proxy.sigv4.credential import check_day, check_region_set, read_credential
-from s3proxy.sigv4.signed_headers import check_signed_headers, read_signed_headers
+from s3proxy.sigv4.signed_headers import check_unsigned, read_signed_headers, unsigned_names
 
 _EXPIRES = re.compile(rb"[+-]?[0-9]+")
 
@@ -81,7 +81,7 @@ def read_query_claim(
     check_day(scope, raw_date, AuthorizationQueryParametersError, waivable)
     raw_signed_headers = parameters[b"X-Amz-SignedHeaders"]
     signed_headers, signed_set = read_signed_headers(raw_signed_headers, AuthorizationQueryParametersError, waivable)
-    check_signed_headers(head.fields, signed_set, waivable)
+    check_unsigned(unsigned_names(head.fields, signed_set), waivable)
     if is_asymmetric:
         _check_regions(head.fields.value(b"x-amz-region-set") or parameters.get(b"X-Amz-Region-Set"), regions, waivable)
     raw_payload = head.fields.value(b"x-amz-content-sha256")

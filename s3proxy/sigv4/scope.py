@@ -7,6 +7,7 @@ Source:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 HMAC_ALGORITHM = b"AWS4-HMAC-SHA256"
@@ -29,6 +30,22 @@ class CredentialScope(NamedTuple):
     terminal: bytes = TERMINAL
 
     def __bytes__(self) -> bytes:
-        if self.region is None:
-            return b"/".join((self.day, self.service, self.terminal))
-        return b"/".join((self.day, self.region, self.service, self.terminal))
+        return write_scope(self)
+
+
+@lru_cache(maxsize=256)
+def write_scope(scope: CredentialScope) -> bytes:
+    """
+    Return a scope as a string to sign has it. All requests of a day have the same few.
+    """
+    if scope.region is None:
+        return b"/".join((scope.day, scope.service, scope.terminal))
+    return b"/".join((scope.day, scope.region, scope.service, scope.terminal))
+
+
+@lru_cache(maxsize=64)
+def scope_of_day(day: bytes, region: str) -> CredentialScope:
+    """
+    Return the scope of one day and region: the same object for each request that is signed in it.
+    """
+    return CredentialScope(day, region.encode())

@@ -4,26 +4,29 @@ Reads the list of signed headers, and checks that it has the headers that must b
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 
 from s3proxy.s3.claim import Waivable, refuse
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.s3.exemption import Exemption
-from s3proxy.s3.head import Fields
 from s3proxy.s3.limits import MAX_HEADER_COUNT
 from s3proxy.sigv4.credential import Faults
 
 _NOT_SIGNED = "There were headers present in the request which were not signed"
 _TOO_MANY_SIGNED = f"SignedHeaders must not list more than {MAX_HEADER_COUNT} headers."
-# Too short for more names than MAX_HEADER_COUNT.
-_KEPT_LIST_SIZE = 255
+
+MAX_KEPT_LIST_SIZE = 255
+"""
+Bytes of a list that is remembered. It is too short for more names than `MAX_HEADER_COUNT`.
+"""
 
 
 def read_signed_headers(
     raw_signed_headers: bytes, fault: Faults, waivable: Waivable
 ) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
-    if len(raw_signed_headers) <= _KEPT_LIST_SIZE:
-        return _split_kept_list(raw_signed_headers)
+    if len(raw_signed_headers) <= MAX_KEPT_LIST_SIZE:
+        return split_list(raw_signed_headers)
     # Each name costs work before the key is looked up. No request has more headers than this.
     if raw_signed_headers.count(b";") >= MAX_HEADER_COUNT:
         refuse(waivable, fault(_TOO_MANY_SIGNED))
@@ -37,19 +40,33 @@ def _split_list(raw_signed_headers: bytes) -> tuple[tuple[bytes, ...], frozenset
 
 
 # The requests of a client have only a few different lists.
-_split_kept_list = lru_cache(maxsize=256)(_split_list)
+split_list = lru_cache(maxsize=256)(_split_list)
 
 
-def check_signed_headers(fields: Fields, signed_headers: frozenset[bytes], waivable: Waivable) -> None:
+def unsigned_names(names: Collection[bytes], signed_headers: frozenset[bytes]) -> list[bytes]:
+    """
+    Return the names of headers that must be signed, and are not.
+
+    Args:
+        names: The names of the head, in lower case.
+        signed_headers: The names that the signature covers.
+    """
     unsigned = [
         name
-        for name in fields
+        for name in names
         if name not in signed_headers
         and (name.startswith(b"x-amz-") or name in {b"host", b"content-md5"})
         and name != b"x-amz-content-sha256"
     ]
-    if b"host" not in fields and b"host" not in signed_headers:
+    if b"host" not in names and b"host" not in signed_headers:
         unsigned.insert(0, b"host")
+    return unsigned
+
+
+def check_unsigned(unsigned: Collection[bytes], waivable: Waivable) -> None:
+    """
+    Refuse a request if there are headers that must be signed, and are not.
+    """
     if not unsigned:
         return
     error = AccessDenied(_NOT_SIGNED, HeadersNotSigned=b", ".join(unsigned))

@@ -16,23 +16,6 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from s3proxy.sigv4.scope import CredentialScope
 
 
-class Signature:
-    """
-    A signature that s3proxy computed. It has no text form, so it cannot get into a log.
-    """
-
-    __slots__ = ("_hex",)
-
-    def __init__(self, digits: bytes) -> None:
-        self._hex = digits
-
-    def for_backend(self) -> bytes:
-        """
-        Return the signature as the backend reads it. It goes into the head that is sent and nowhere else.
-        """
-        return self._hex
-
-
 class SigningKey:
     """
     A key for one scope.
@@ -47,11 +30,14 @@ class SigningKey:
         # Copying an HMAC that has its key costs less than half of creating one.
         self._begun = HMAC(key, SHA256())
 
-    def sign(self, text: bytes) -> Signature:
+    def sign_for_backend(self, text: bytes) -> bytes:
         """
-        Return the signature of a string.
+        Return the signature of a string in lower-case hex. It goes to the backend, or to the owner of the key, and
+        nowhere else.
         """
-        return Signature(self._digits(text))
+        running = self._begun.copy()
+        running.update(text)
+        return running.finalize().hex().encode()
 
     def matches(self, text: bytes, claimed: bytes) -> bool:
         """
@@ -59,12 +45,9 @@ class SigningKey:
 
         The signatures are compared as text, in constant time: upper-case hex does not match.
         """
-        return hmac.compare_digest(self._digits(text), claimed)
-
-    def _digits(self, text: bytes) -> bytes:
         running = self._begun.copy()
         running.update(text)
-        return running.finalize().hex().encode()
+        return hmac.compare_digest(running.finalize().hex().encode(), claimed)
 
 
 def derive_signing_key(secret_access_key: str, scope: CredentialScope) -> bytes:

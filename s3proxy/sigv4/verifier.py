@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from s3proxy.s3.errors import SignatureDoesNotMatch
 from s3proxy.sigv4.asymmetric import VerifyingKeys
 from s3proxy.sigv4.chunks import ChunkChain, Key
-from s3proxy.sigv4.claims import FormClaim, SignatureClaim
+from s3proxy.sigv4.claims import ASYMMETRIC, FormClaim, SignatureClaim
+from s3proxy.sigv4.scope import write_scope
 from s3proxy.sigv4.signing_key import SigningKeys
 
 
@@ -21,7 +22,7 @@ def string_to_sign(claim: SignatureClaim, canonical_request: bytes) -> bytes:
     return b"%s\n%s\n%s\n%s" % (
         claim.algorithm,
         claim.date,
-        bytes(claim.scope),
+        write_scope(claim.scope),
         hashlib.sha256(canonical_request).hexdigest().encode(),
     )
 
@@ -39,14 +40,18 @@ def check_signature(
         InvalidURI: The path or the query cannot be decoded.
         SignatureDoesNotMatch: It was not made over this request with any of the secrets.
     """
-    keys: list[Key]
-    if claim.is_asymmetric:
-        keys = [verifying_keys.derive(secret, claim.claimed_access_key_id) for secret in secrets]
-    else:
-        keys = [signing_keys.derive(secret, claim.scope) for secret in secrets]
+    keys: list[Key] = []
+    for secret in secrets:
+        if claim.carrier in ASYMMETRIC:
+            keys.append(verifying_keys.derive(secret, claim.claimed_access_key_id))
+        else:
+            keys.append(signing_keys.derive(secret, claim.scope))
     canonical_request = claim.canonical_request()
     text = string_to_sign(claim, canonical_request)
-    key = _matching_key(keys, text, claim.claimed_signature)
+    if len(keys) == 1:
+        key = keys[0] if keys[0].matches(text, claim.claimed_signature) else None
+    else:
+        key = _matching_key(keys, text, claim.claimed_signature)
     portless_request = claim.canonical_request_without_port() if key is None else None
     if portless_request is not None:
         portless_text = string_to_sign(claim, portless_request)
@@ -63,7 +68,7 @@ def check_signature(
         key,
         claim.algorithm.upper(),
         claim.date,
-        bytes(claim.scope),
+        write_scope(claim.scope),
         claim.claimed_signature,
         canonical_request,
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -35,10 +36,11 @@ class Slots:
         used: The amount that is taken now.
     """
 
-    __slots__ = ("_growing", "_waiting", "limit", "used")
+    __slots__ = ("_growing", "_most", "_waiting", "limit", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self._most = limit or inf
         self.used = 0
         # Keyed by Deferred: the cost of a cancellation does not depend on the length of the queue.
         self._waiting: OrderedDict[Deferred[None], int] = OrderedDict()
@@ -60,7 +62,8 @@ class Slots:
         """
         Whether an amount can be taken without waiting.
         """
-        return not self._waiting and self._has_room(amount)
+        # An amount above the limit is allowed if nothing else is used.
+        return not self._waiting and (self.used + amount <= self._most or not self.used)
 
     def is_over(self, own: int) -> bool:
         """
@@ -90,16 +93,15 @@ class Slots:
         if self._waiting or self._growing:
             self._serve()
 
-    def _has_room(self, amount: int) -> bool:
-        # An amount above the limit is allowed if nothing else is used.
-        return not self.limit or self.used + amount <= self.limit or not self.used
-
     def _serve(self) -> None:
         while self._growing and not self.is_over(next(iter(self._growing.values()))):
             growing, _ = self._growing.popitem(last=False)
             growing.callback(None)
-        while self._waiting and self._has_room(next(iter(self._waiting.values()))):
-            waiting, amount = self._waiting.popitem(last=False)
+        while self._waiting:
+            amount = next(iter(self._waiting.values()))
+            if self.used + amount > self._most and self.used:
+                break
+            waiting, _ = self._waiting.popitem(last=False)
             self.used += amount
             waiting.callback(None)
 

@@ -242,8 +242,12 @@ class DirectWriter:
     def _write(self, data: Buffer) -> None:
         plain_socket = self._socket
         if self._is_ready and plain_socket is not None:
-            sent = self._send(plain_socket.send, data)
-            if sent is None:
+            try:
+                sent = plain_socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self._fail()
                 return
             if sent == len(data):
                 if self.read_size is not None:
@@ -259,7 +263,11 @@ class DirectWriter:
         if not self._is_attached or self.has_failed or not pieces:
             return
         if self._socket is None or len(pieces) == 1 or sum(map(len, pieces)) <= _JOINED_SIZE:
-            self.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if self._records is not None:
+                self._write_records(self._records, (data,))
+            else:
+                self._write(data)
         elif self._records is not None:
             self._write_records(self._records, pieces)
         elif self._is_ready:
@@ -343,12 +351,15 @@ class DirectWriter:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
-            # A write to the transport would drop the connection, and with it a response that is already in our receive
-            # queue.
-            self.has_failed = True
-            self._is_ready = False
-            self._pause()
+            self._fail()
             return None
+
+    def _fail(self) -> None:
+        # A write to the transport would drop the connection, and with it a response that is already in our receive
+        # queue.
+        self.has_failed = True
+        self._is_ready = False
+        self._pause()
 
     def _leave(self, data: Buffer) -> None:
         self._is_ready = False
@@ -431,10 +442,10 @@ def is_readable(transport: Any) -> bool:
     Return True if a socket has bytes, or an end, that were not read yet. Always False under TLS, where bytes can be
     records without data.
     """
-    if not is_plain(transport):
+    if not isinstance(transport, tcp.Connection) or transport.TLS:
         return False
     try:
-        transport.getHandle().recv(1, _PEEK)
+        transport.socket.recv(1, _PEEK)
     except (BlockingIOError, InterruptedError):
         return False
     except OSError:

@@ -105,7 +105,7 @@ def chain() -> ChunkChain:
 
 
 def v4_signature(text: bytes, secret: str) -> bytes:
-    return SigningKey(derive_signing_key(secret, SCOPE)).sign(text).for_backend()
+    return SigningKey(derive_signing_key(secret, SCOPE)).sign_for_backend(text)
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ async def test_no_digest_is_asked_for(name: str) -> None:
     response, harness = await ask(put(f"/test-bucket?{name}"))
 
     assert response.status == 200
-    assert harness.backend.requests[0].head.fields[b"content-md5"] == [MD5.encode()]
+    assert harness.backend.requests[0].head.fields[b"content-md5"] == (MD5.encode(),)
 
 
 @pytest.mark.parametrize("signature", ["v4", "v2"])
@@ -165,7 +165,7 @@ async def test_the_backend_gets_content_md5(profile: str, signature: str) -> Non
                 name != "" or target.removeprefix("/test-bucket/k?") in of_objects
             )
             for request in harness.backend.requests[count:]:
-                assert request.head.fields[b"content-md5"] == [md5(sent).encode()]
+                assert request.head.fields[b"content-md5"] == (md5(sent).encode(),)
                 assert request.body == sent
                 authorization = request.head.fields.value(b"authorization") or b""
                 assert (b"content-md5" in authorization) == (signature == "v4")

@@ -183,7 +183,7 @@ async def test_the_marks_of_an_entity_tag(signature: str) -> None:
         _, harness = await ask(
             method, "/test-bucket/k", {"If-Match": sent}, profile=PROFILES[profile], signature=signature
         )
-        assert harness.backend.requests[0].head.fields[b"if-match"] == [seen.encode()]
+        assert harness.backend.requests[0].head.fields[b"if-match"] == (seen.encode(),)
 
 
 RESULT = "<CompleteMultipartUploadResult><Location>rgw/b/k</Location>{}</CompleteMultipartUploadResult>"

@@ -88,7 +88,7 @@ def test_two_lines_of_a_header(carrier: str, name: bytes) -> None:
 
     (stored,) = sent(draft).stored
 
-    assert stored.head.fields[name] == [b"a,b"]
+    assert stored.head.fields[name] == (b"a,b",)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_two_lines_of_a_coding(codings: tuple[bytes, bytes]) -> None:
 
     (stored,) = sent(draft).stored
 
-    assert stored.head.fields[b"content-encoding"] == [b"gzip"]
+    assert stored.head.fields[b"content-encoding"] == (b"gzip",)
     assert stored.body == b"hello"
 
 

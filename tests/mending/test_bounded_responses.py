@@ -25,11 +25,12 @@ from s3proxy.resign.error_documents import (
 from s3proxy.resign.head import strip_checksum_elements
 from s3proxy.resign.public_name import PublicName, host_names
 from s3proxy.resign.region import translate_region
-from s3proxy.resign.response import MAX_EDITED_SIZE, MAX_JUDGED_SIZE, edit_document, response_headers
+from s3proxy.resign.response import MAX_EDITED_SIZE, MAX_JUDGED_SIZE, edit_document
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.elements import MAX_TAGS, read_elements
 from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, index_headers
+from tests.support.heads import shown_headers
 
 NAME = PublicName(
     b"http", b"s3.example.test", b"r", b"/b/k", hosts=host_names([b"store:80"]), request_id=b"1", host_id=b"h"
@@ -92,7 +93,7 @@ def _listing(document: bytes) -> object:
 
 def _headers(value: bytes) -> object:
     headers: HeaderList = [(name, value) for name in (b"Location", b"Content-Location", b"Link", b"Refresh")]
-    return response_headers(ResponseHead(b"HTTP/1.1", 307, b"", headers, index_headers(headers)), NAME, [])
+    return shown_headers(ResponseHead(b"HTTP/1.1", 307, b"", headers, index_headers(headers)), NAME)
 
 
 READERS: dict[str, tuple[Callable[[bytes], object], int]] = {

@@ -400,7 +400,7 @@ async def test_the_storage_gets_the_written_document(name: str, operation: str) 
     assert sent.response.status == 200
     assert sent.bodies == [write_document(OPERATIONS[operation], document)]
     md5 = base64.b64encode(hashlib.md5(sent.bodies[0]).digest())
-    assert sent.head.fields[b"content-md5"] == [md5]
+    assert sent.head.fields[b"content-md5"] == (md5,)
     assert (malformed.code, malformed.requests) == ("400 MalformedXML", [])
 
 

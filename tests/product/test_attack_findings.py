@@ -193,7 +193,7 @@ async def test_a_copy_source_is_read_alike(source: str, sent: str) -> None:
     responses, harness = await ask(head)
 
     assert [response.status for response in responses] == [200]
-    assert harness.backend.requests[0].head.fields[b"x-amz-copy-source"] == [sent.encode()]
+    assert harness.backend.requests[0].head.fields[b"x-amz-copy-source"] == (sent.encode(),)
 
 
 @pytest.mark.parametrize("value", ["REPLICA", "x"])
@@ -253,13 +253,13 @@ async def test_a_key_has_no_elements(document: bytes) -> None:
     [
         ("aws-chunked", None),
         ("AWS-Chunked", None),
-        ("gzip, aws-chunked", [b"gzip"]),
-        ("aws-chunked,gzip", [b"gzip"]),
-        ("gzip", [b"gzip"]),
+        ("gzip, aws-chunked", (b"gzip",)),
+        ("aws-chunked,gzip", (b"gzip",)),
+        ("gzip", (b"gzip",)),
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_no_backend_hears_of_aws_chunked(value: str, sent: list[bytes] | None) -> None:
+async def test_no_backend_hears_of_aws_chunked(value: str, sent: tuple[bytes, ...] | None) -> None:
     """
     Anyone with a presigned URL could add it to a body that is not such a stream. It is not a coding of an object,
     signed or not.

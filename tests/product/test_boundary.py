@@ -216,9 +216,9 @@ async def test_headers_of_a_presigned_url(signature: str) -> None:
     assert request.head.raw_target == b"/bucket/key"
     fields = request.head.fields
     assert {name: values for name, values in fields.items() if name.startswith((b"x-amz-meta", b"x-amz-acl"))} == {
-        b"x-amz-meta-color": [b"light blue"],
-        b"x-amz-acl": [b"public-read"],
-        b"x-amz-meta-a": [b"1,2"],
+        b"x-amz-meta-color": (b"light blue",),
+        b"x-amz-acl": (b"public-read",),
+        b"x-amz-meta-a": (b"1,2",),
     }
     assert not {name for name in fields if b"checksum" in name} | (
         {b"content-type", b"x-amz-user-agent"} & fields.keys()
@@ -241,7 +241,7 @@ async def test_a_copy_source_in_a_presigned_url(signature: str) -> None:
 
     assert [response.status for response in responses] == [200, 400]
     (request,) = harness.backend.requests
-    assert request.head.fields[b"x-amz-copy-source"] == [b"/b/k"]
+    assert request.head.fields[b"x-amz-copy-source"] == (b"/b/k",)
 
 
 @pytest.mark.parametrize("signature", ["v4", "v2"])
@@ -286,7 +286,7 @@ async def test_a_header_that_came_twice(signature: str) -> None:
     assert [response.status for response in responses] == [200]
     fields = harness.backend.requests[0].head.fields
     names = (b"x-amz-meta-a", b"content-type", b"range", b"accept")
-    assert [fields[name] for name in names] == [[b"1,2"], [b"a,b"], [b"a,b"], [b"c", b"d"]]
+    assert [fields[name] for name in names] == [(b"1,2",), (b"a,b",), (b"a,b",), (b"c", b"d")]
 
 
 @pytest.mark.parametrize("profile", ["walrus-3.4", "osg-4.3", "walrusbackend-4.x"])

@@ -65,8 +65,8 @@ async def test_what_a_storage_takes_for_a_preflight(profile: str, signature: str
     assert [head.raw_target for head in heads] == [target.encode().partition(b"?")[0] for target in TARGETS]
     expected = ASKED[asked] if profile == "swift" else asked.encode()
     for head in heads:
-        assert head.fields.get(b"access-control-request-headers", []) == ([expected] if expected else [])
-        assert head.fields[b"origin"] == [b"https://app.test"]
+        assert head.fields.get(b"access-control-request-headers", ()) == ((expected,) if expected else ())
+        assert head.fields[b"origin"] == (b"https://app.test",)
         assert b"authorization" not in head.fields
 
 

@@ -230,7 +230,7 @@ async def test_what_a_browser_can_read_and_nobody_here(profile: str, signature: 
 
     assert response.status == 500
     for request in harness.backend.requests:
-        assert request.head.fields[b"accept-encoding"] == [b"gzip, deflate"]
+        assert request.head.fields[b"accept-encoding"] == (b"gzip, deflate",)
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "503 X"])

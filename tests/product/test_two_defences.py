@@ -100,7 +100,7 @@ def head_of_upload(head: RequestHead, form: Form) -> bytes:
     Write the head that a form becomes.
     """
     asked, _ = upload_request(head, Address(b"b", b"", b"b", b""), form)
-    passed = passed_headers(asked, frozenset(asked.fields), passes_checksums=True).passed
+    passed = passed_headers(asked, frozenset(asked.fields), passes_checksums=True)[0]
     return write_head(asked.method, asked.raw_target, [(b"Host", b"backend.test"), *passed])
 
 

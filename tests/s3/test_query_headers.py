@@ -57,5 +57,5 @@ def test_headers_of_a_query() -> None:
 
     assert headers == [(b"x-amz-acl", b"x y"), (b"x-amz-meta-a_b", b"1")]
     assert moved.raw_target == b"/b/k?a=%20&b"
-    assert moved.fields == {b"host": [b"s"], b"x-amz-acl": [b"x y"], b"x-amz-meta-a_b": [b"1"]}
+    assert moved.fields == {b"host": (b"s",), b"x-amz-acl": (b"x y",), b"x-amz-meta-a_b": (b"1",)}
     assert without_parameters(moved, lambda name: True).raw_target == b"/b/k"

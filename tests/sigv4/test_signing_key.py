@@ -20,7 +20,7 @@ def test_a_signature_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
     The verdict is that of `hmac.compare_digest`: the time of an ordinary comparison shows how many digits were right.
     """
     key = SigningKey(b"k" * 32)
-    digits = key.sign(b"text").for_backend()
+    digits = key.sign_for_backend(b"text")
     compared: list[tuple[bytes, bytes]] = []
 
     def compare(computed: bytes, claimed: bytes) -> bool:
@@ -38,7 +38,7 @@ def test_a_signature_is_compared_whole() -> None:
     Neither a part of the signature nor another spelling is accepted.
     """
     key = SigningKey(b"k" * 32)
-    digits = key.sign(b"text").for_backend()
+    digits = key.sign_for_backend(b"text")
 
     assert key.matches(b"text", digits)
     for claimed in (b"", digits[:-1], digits + b"0", digits.upper(), b"0" * 64):
@@ -102,8 +102,6 @@ def test_a_key_is_of_its_own_scope_and_secret() -> None:
     keys = SigningKeys(9)
     scopes = [SCOPE, SCOPE._replace(day=b"20260302"), SCOPE._replace(region=b"eu-west-1")]
 
-    signatures = {
-        keys.derive(secret, scope).sign(b"text").for_backend() for scope in scopes for secret in ("one", "two")
-    }
+    signatures = {keys.derive(secret, scope).sign_for_backend(b"text") for scope in scopes for secret in ("one", "two")}
 
     assert len(signatures) == 6

@@ -1,0 +1,94 @@
+"""
+What is remembered of the names of heads: small sets without repeats, each checked once, and never more than a table
+holds.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from s3proxy.s3.errors import BadRequest
+from s3proxy.s3.head import parse_request_head
+from s3proxy.s3.header_names import KNOWN_SETS, check_names
+from s3proxy.s3.known import Known, picker
+
+REQUEST = b"GET /b/k HTTP/1.1\r\nHost: s3.test"
+
+
+def test_the_same_names_are_the_same_set() -> None:
+    """
+    In the same order and the same spelling; the values do not matter.
+    """
+    first = parse_request_head(REQUEST + b"\r\nX-A: 1")
+    again = parse_request_head(REQUEST + b"\r\nX-A: 2")
+    others = [parse_request_head(REQUEST + lines).names for lines in (b"\r\nx-a: 1", b"", b"\r\nX-A: 1\r\nX-B: 1")]
+
+    assert first.names is not None
+    assert first.names is again.names
+    assert (first.names.sent, first.names.lower) == ((b"Host", b"X-A"), (b"host", b"x-a"))
+    assert again.values == (b"s3.test", b"2")
+    assert first.names not in others
+
+
+def test_a_known_name_without_a_colon() -> None:
+    """
+    The line is refused, although its name is known.
+    """
+    parse_request_head(REQUEST + b"\r\nX-A: 1")
+
+    for line in (b"X-A", b"X-A 1", b""):
+        with pytest.raises(BadRequest):
+            parse_request_head(REQUEST + b"\r\n" + line)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [b"a%d" % number for number in range(24)],
+        [b"a" * 400, b"b" * 365],
+        [b"a", b"b", b"A"],
+    ],
+)
+def test_a_large_set_is_not_remembered(names: list[bytes]) -> None:
+    """
+    Nor one in which a name is repeated. Their heads are read all the same.
+    """
+    before = len(KNOWN_SETS)
+    head = parse_request_head(REQUEST + b"".join([b"\r\n%s: 1" % name for name in names]))
+
+    assert head.names is None
+    assert len(head.headers) == len(names) + 1
+    assert len(KNOWN_SETS) == before
+
+
+@pytest.mark.parametrize("name", [b"", b" a", b"a ", b"a\n", b"a:", b"\xff", b"a b"])
+def test_what_is_no_name_is_not_remembered(name: bytes) -> None:
+    """
+    It is refused each time.
+    """
+    for _ in range(2):
+        with pytest.raises(BadRequest):
+            check_names((b"Host", name))
+    assert (b"Host", name) not in KNOWN_SETS
+
+
+def test_a_full_table_is_emptied() -> None:
+    """
+    It never has more decisions than it may have.
+    """
+    table: Known[int, int] = Known(3)
+    for number in range(10):
+        assert table.keep(number, number) == number
+        assert number in table
+        assert len(table) <= 3
+    assert sorted(table) == [9]
+
+
+@pytest.mark.parametrize("places", [[], [0], [2], [0, 2], [2, 0, 1]])
+def test_items_are_picked_by_their_places(places: list[int]) -> None:
+    """
+    Out of a tuple and out of a list.
+    """
+    items = ("a", "b", "c")
+
+    assert list(picker(places)(items)) == list(picker(places)(list(items))) == [items[place] for place in places]
