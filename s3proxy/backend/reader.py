@@ -22,11 +22,17 @@ from s3proxy.backend.response import AnsweringConnection, BackendResponse
 from s3proxy.s3.errors import BadRequest
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import ResponseHead, parse_response_head
-from s3proxy.s3.limits import MAX_HEAD_SIZE
+from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE
 from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.splice import MIN_SPLICED_SIZE, Splice, begin_splice
+from s3proxy.transport.writer import acknowledge_now
 
 _STATUS_LINE_START = b"HTTP/1."
+
+_SMALL_READ_SIZE = 16 * KIB
+"""
+After a read of fewer bytes, the backend's kernel may hold back the next ones until these are acknowledged.
+"""
 
 MAX_INTERIM_RESPONSES = 16
 """
@@ -137,6 +143,8 @@ class ResponseReader:
             if end < 0 or end > MAX_HEAD_SIZE:
                 if len(self._unread) > MAX_HEAD_SIZE:
                     connection.drop()
+                else:
+                    acknowledge_now(connection.transport)
                 return
             try:
                 head = parse_response_head(self._unread[:end])
@@ -197,6 +205,9 @@ class ResponseReader:
         self.response = response = BackendResponse(request, head, self._left, connection)
         if rest:
             self.read_body(response, rest)
+        else:
+            # Many storage systems write the head and the body apart.
+            acknowledge_now(connection.transport)
         if connection.reader is self:
             connection.pause_reading()
             # If no receiver is given in time, none will be.
@@ -231,6 +242,8 @@ class ResponseReader:
         if data:
             if left != 0 and not connection.is_paused:
                 connection.wait_for_rest()
+            if left != 0 and len(data) < _SMALL_READ_SIZE:
+                acknowledge_now(connection.transport)
             response.received((data,))
         if left == 0 and connection.reader is self:
             self._end(response)
@@ -272,6 +285,8 @@ class ResponseReader:
         if framing.fault is not None:
             connection.drop()
             return
+        if not framing.is_complete and len(data) < _SMALL_READ_SIZE:
+            acknowledge_now(connection.transport)
         if pieces:
             response.received(pieces)
         if connection.reader is not self:
