@@ -301,16 +301,16 @@ class Answering:
             self._exchange.receive(Event.RESPONSE_ENDED)
             return
         cut = self._mending.cut(response.head) if self._mending is not None else None
-        is_chunked = False
+        is_chunked, length = False, response.head.content_length
         if response.body_length is None:
             if self._request.head.version != b"HTTP/1.0":
                 headers.append((b"Transfer-Encoding", b"chunked"))
                 is_chunked = True
         elif cut is not None:
             headers.append((b"Content-Length", b"%d" % (cut[1] - cut[0])))
-        elif response.head.content_length is not None and status != 204 and status in {response.head.status, 200, 206}:
+        elif length is not None and response.head.status != 204 and status in {response.head.status, 200, 206}:
             # In a response to HEAD, and in a backend's 304, Content-Length describes a body that is not sent.
-            headers.append((b"Content-Length", b"%d" % response.head.content_length))
+            headers.append((b"Content-Length", b"%d" % length))
         head = self._request.make_head(status, reason, headers)
         ticket = self._admitted.ticket
         is_paced = ticket is not None and ticket.is_paced
