@@ -12,10 +12,12 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet import unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
@@ -217,7 +219,7 @@ class _Adopting:
 
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = "") -> Any:
         if factory is not None:
-            factory = TLSMemoryBIOFactory(contextFactory, False, factory)
+            factory = TLSMemoryBIOFactory(_with_sessions(contextFactory), False, factory)
         return self.listenTCP(port, factory, backlog, interface)
 
     def listenUNIX(
@@ -226,6 +228,26 @@ class _Adopting:
         if not self._says_mode:
             mode = ADMIN_SOCKET_MODE if self._name == ADMIN else SOCKET_MODE
         return self._sockets.adopt(self._name, lambda: _bind_unix(address, mode), factory, self._wrap)
+
+
+def _with_sessions(options: CertificateOptions) -> CertificateOptions:
+    """
+    Return the TLS options of an endpoint, so that clients can resume a session: without them each connection costs a
+    whole handshake.
+
+    The tickets are encrypted with a key of this process, which a reload replaces.
+    """
+    if options.method != SSL.TLS_METHOD:
+        # The endpoint names a protocol version, which the constructor would not take from an attribute.
+        return options
+    return CertificateOptions(
+        privateKey=options.privateKey,
+        certificate=options.certificate,
+        extraCertChain=options.extraCertChain or None,
+        dhParameters=options.dhParameters,
+        enableSessions=True,
+        enableSessionTickets=True,
+    )
 
 
 def _bind_tcp(port: int, interface: str) -> socket.socket:
