@@ -13,7 +13,7 @@ from s3proxy.s3.address import PLAIN_PATH, decode_path
 from s3proxy.s3.head import Fields
 from s3proxy.s3.query import query_items
 
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~"
 
 _ENCODED = tuple(bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte for byte in range(256))
 _ENCODED_PATH = tuple(b"/" if byte == ord("/") else _ENCODED[byte] for byte in range(256))
@@ -23,7 +23,7 @@ def uri_encode(decoded: bytes) -> bytes:
     """
     Escape every byte but the unreserved ones.
     """
-    if decoded.isalnum():
+    if not decoded.translate(None, _UNRESERVED):
         return decoded
     return b"".join([_ENCODED[byte] for byte in decoded])
 
