@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from s3proxy.s3 import head as head_module
 from s3proxy.s3.errors import BadRequest
-from s3proxy.s3.head import parse_request_head
+from s3proxy.s3.head import parse_request_head, parse_response_head
 from s3proxy.s3.header_names import KNOWN_SETS, check_names
 from s3proxy.s3.known import Known, picker
 
@@ -70,6 +71,42 @@ def test_what_is_no_name_is_not_remembered(name: bytes) -> None:
         with pytest.raises(BadRequest):
             check_names((b"Host", name))
     assert (b"Host", name) not in KNOWN_SETS
+
+
+@pytest.mark.parametrize(("size", "is_known"), [(1, True), (255, True), (256, True), (257, False), (1000, False)])
+def test_a_long_host_is_not_remembered(size: int, is_known: bool) -> None:
+    """
+    It is read all the same, each time.
+    """
+    host = b"h" * size
+    for _ in range(2):
+        assert parse_request_head(b"GET /b/k HTTP/1.1\r\nHost: " + host).host == host
+
+    assert len(host) == size
+    assert (host in head_module._KNOWN_HOSTS) is is_known
+
+
+@pytest.mark.parametrize(("size", "is_known"), [(255, True), (256, True), (257, False)])
+def test_a_long_status_line_is_not_remembered(size: int, is_known: bool) -> None:
+    """
+    It is read all the same, each time.
+    """
+    line = b"HTTP/1.1 200 ".ljust(size, b"k")
+    for _ in range(2):
+        assert parse_response_head(line + b"\r\nContent-Length: 0").reason == line[13:]
+
+    assert (line in head_module._KNOWN_STATUS_LINES) is is_known
+
+
+def test_other_headers_have_other_names() -> None:
+    """
+    A head whose headers are replaced has the new host, and its former set of names no longer.
+    """
+    head = parse_request_head(REQUEST + b"\r\nX-A: 1")
+    head.set_headers([(b"Host", b"other.test"), (b"X-B", b"2")])
+
+    assert (head.host, head.names) == (b"other.test", None)
+    assert head.fields == {b"host": (b"other.test",), b"x-b": (b"2",)}
 
 
 def test_a_full_table_is_emptied() -> None:
