@@ -98,6 +98,12 @@ class S3Channel(AnsweringChannel):
         holds: The reasons for which the client's socket is not read now.
     """
 
+    # The rest of the attributes are in a dictionary, which is small only up to 30 of them.
+    __slots__ = (
+        "_client_ended", "_hangup", "_has_served", "_head_began", "_heads", "_is_reading", "_lingered_size", "_request",
+        "_state", "_unread", "body", "holds", "origin",
+    )  # fmt: skip
+
     site: ChannelSite
     persistent: bool
 

@@ -1,5 +1,6 @@
 """
-All limits of the protocol rooms, each with its unit, its reason and its source.
+Limits of the protocol rooms, each with its unit, its reason and its source. A limit that one module alone needs is in
+that module.
 """
 
 from __future__ import annotations

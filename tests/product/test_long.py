@@ -383,11 +383,13 @@ async def test_fast_uploads_which_stall(tmp_path: Path, mode: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_idle_connections(tmp_path: Path) -> None:
+async def test_idle_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     10,000 connections that got one response and wait for their next request cost one process with its default limits at
-    most 20 KiB of memory each, and are still served.
+    most 4.5 KiB of memory each, and are still served.
     """
+    # The oracle that watches each process keeps bytes of its own, which would be measured, too.
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
     count, step, sample = 10_000, 100, 200
     raise_file_limit(15_000)
     supervised = Supervised(tmp_path, 1, more="[times]\nkeep_alive = 3600\n")
@@ -424,7 +426,7 @@ async def test_idle_connections(tmp_path: Path) -> None:
     print(f"\n  {count} idle connections: {grown / count / KIB:.1f} KiB of process memory each")
     assert len(clients) == count
     assert [client.end for client in clients if client.end != "closed"] == []
-    assert grown / count <= 20 * KIB
+    assert grown / count <= 4.5 * KIB
 
 
 def connections_of(metrics: str) -> int:
