@@ -28,6 +28,7 @@ from s3proxy.backend.request import (
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.telemetry.declarations import ADDRESS, Metric, counter, gauge
+from s3proxy.transport.sessions import keep_session
 
 _GONE = frozenset({BackendFault.UNREACHABLE, BackendFault.SILENT})
 
@@ -272,9 +273,10 @@ class Pool(Factory):
 
     def connection_made(self, connection: BackendConnection) -> None:
         """
-        Count a new connection.
+        Count a new connection. Its handshake has succeeded.
         """
         self.connections.add(connection)
+        keep_session(connection.transport)
 
     def connection_lost(self, connection: BackendConnection) -> None:
         """

@@ -34,6 +34,7 @@ from s3proxy.profiles.profile import ANY_BELOW_500, BackendKey, Profile
 from s3proxy.resign.account import Account
 from s3proxy.resign.gate import write_head
 from s3proxy.sigv4.signing_key import SigningKeys
+from s3proxy.transport.sessions import SessionKeeper
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -134,7 +135,8 @@ def make_endpoint(backend: BackendSettings, place: Place, connect_time: float, r
     if not place.is_tls:
         return endpoint
     try:
-        wrapped: IStreamClientEndpoint = wrapClientTLS(_client_tls(backend, host), endpoint)
+        creator = SessionKeeper(_client_tls(backend, host), reactor.seconds)
+        wrapped: IStreamClientEndpoint = wrapClientTLS(creator, endpoint)
     except (OSError, crypto.Error, ValueError) as error:
         raise CannotStart(f'TLS files of backend "{backend.name}": {error}') from None
     return wrapped
@@ -144,7 +146,7 @@ def _client_tls(backend: BackendSettings, host: str) -> Any:
     trust_root = None
     if backend.ca_file is not None:
         trust_root = trustRootFromCertificates(_read_certificates(backend.ca_file))
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"enableSessionTickets": True}
     if backend.client_certificate_file is not None and backend.client_private_key_file is not None:
         own, *chain = [certificate.original for certificate in _read_certificates(backend.client_certificate_file)]
         private_key = Path(backend.client_private_key_file).read_bytes()

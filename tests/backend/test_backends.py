@@ -14,6 +14,7 @@ import pytest_twisted
 from trustme import CA
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions, TLSVersion
 
 from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.pool import Pool
@@ -92,6 +93,41 @@ async def test_a_backend_whose_certificate_is_right(ca_file: Path) -> None:
 
     assert fault is None
     assert len(server.requests) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_next_connection_to_a_backend_resumes_the_session(ca_file: Path) -> None:
+    """
+    With TLS 1.2 a resumed session has the master key of the first.
+    """
+    server, keys = FaultyBackend(), []
+    server.on_request = lambda connection, request: connection.send(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    context = server_context()
+    options = CertificateOptions(
+        context.privateKey,
+        context.certificate,
+        enableSessions=True,
+        enableSessionTickets=True,
+        lowerMaximumSecurityTo=TLSVersion.TLSv1_2,
+        insecurelyLowerMinimumTo=TLSVersion.TLSv1_2,
+    )
+    port = reactor.listenSSL(0, server, options, interface="127.0.0.1")
+    settings = BackendSettings(name="b", url=f"https://127.0.0.1:{port.getHost().port}", ca_file=str(ca_file))
+    pool = Pool(reactor, make_endpoint(settings, settings.places[0], 5.0, reactor), BackendLimits(), "the-address")
+    for number in range(3):
+        response = await pool.send(BackendRequest(b"GET", HEAD))
+        keys.append(server.connections[number].transport.getHandle().master_key())
+        response.abort()
+        await until(lambda: all(connection.lost for connection in server.connections))
+    await pool.close()
+    await port.stopListening()
+    await turns(3)
+
+    assert len(server.connections) == 3
+    assert len(keys[0]) == 48
+    assert keys[0] == keys[1] == keys[2]
 
 
 @pytest.mark.parametrize("wrong", ["name", "issuer", "date"])
