@@ -56,8 +56,8 @@ class _Seconds:
     def __call__(self) -> datetime:
         second = int(time.time())
         if second != self._second:
-            self._second = second
             self._moment = datetime.fromtimestamp(second, UTC)
+            self._second = second
         return self._moment
 
 

@@ -133,8 +133,9 @@ class Asking:
         admitted = self._admitted
         if admitted.plan.use is BodyUse.OBJECT:
             self._record.object_size = len(content)
-        # A request without a body is sent at once, so the second of its arrival serves.
-        now = self._record.received_at if admitted.plan.decoder is None else self._context.wall_clock()
+        # Most requests are sent within the second of their arrival. A key, a budget or a body can be waited for longer.
+        is_prompt = self._context.clock() - self._record.began_at < 1.0
+        now = self._record.received_at if is_prompt else self._context.wall_clock()
         request = admitted.onward.request(admitted.plan.use, content, checksums, now)
         agent = admitted.backend.agent
         if not admitted.onward.deletes_version:

@@ -51,7 +51,8 @@ class Record:
     does not depend on them.
 
     Attributes:
-        received_at: When the head was complete: an aware datetime in UTC.
+        began_at: When the head was complete, by the proxy's clock.
+        received_at: The same, as an aware datetime in UTC.
         address: The bucket and key of the request; of a form, once its fields are verified.
         operation: The operation, once it is known.
         authenticated: The verified client, once it is known.
@@ -71,13 +72,13 @@ class Record:
     """
 
     __slots__ = (
-        "_began_at",
         "_context",
         "_request",
         "address",
         "answered_at",
         "authenticated",
         "backend",
+        "began_at",
         "cause",
         "error_code",
         "is_asked",
@@ -97,7 +98,7 @@ class Record:
     def __init__(self, context: ProxyContext, request: RecordedRequest) -> None:
         self._context = context
         self._request = request
-        self._began_at = context.clock()
+        self.began_at = context.clock()
         self.received_at = context.wall_clock()
         self.request_id = context.make_request_id()
         self.address: Address | None = None
@@ -242,7 +243,7 @@ class Record:
         if self.cause is not None:
             counts.aborted[self.cause] += 1
         carrier = authenticated.carrier if authenticated is not None else None
-        seconds = context.clock() - self._began_at
+        seconds = context.clock() - self.began_at
         answered_at, verified_at = self.answered_at, self.verified_at
         turn_around = answered_at - verified_at if answered_at is not None and verified_at is not None else None
         backend = self.backend.name if self.is_asked and self.backend is not None else None

@@ -107,6 +107,7 @@ class StreamedRequest:
         self._consumer: IConsumer | None = None
         self._delivered: Deferred[None] | None = None
         self._early: list[bytes] = []
+        self._whole: bytes | None = None
         self._failure: S3Error | None = None
         self._gone: Callable[[], None] | None = None
         self._has_producer = False
@@ -127,7 +128,7 @@ class StreamedRequest:
         self.received_size = len(data)
         self.is_unjudged = False
         self._is_complete = True
-        self._early = [data]
+        self._whole = data
 
     def bodyReceived(self, data: bytes) -> None:
         """
@@ -208,8 +209,11 @@ class StreamedRequest:
         consumer.registerProducer(cast(Any, self), True)
         self.channel.body_wanted()
         early, self._early = self._early, []
-        for data in early:
-            consumer.write(data)
+        whole = self.take_body()
+        for data in early if whole is None else [whole]:
+            # The consumer may have responded to the bytes before, or the budget may have refused them.
+            if self._consumer is consumer and not self.finished:
+                consumer.write(data)
         if self._delivered is not None and (self._is_complete or self._failure is not None):
             self._body_delivered(self._failure)
         return result
@@ -218,11 +222,8 @@ class StreamedRequest:
         """
         Return the whole body if it came with the head, instead of its delivery to a consumer; None if it did not.
         """
-        if not self._is_complete or len(self._early) != 1:
-            return None
-        body = self._early[0]
-        self._early = []
-        if self.meter is not None:
+        body, self._whole = self._whole, None
+        if body is not None and self.meter is not None:
             self.meter(len(body))
         return body
 
@@ -251,7 +252,7 @@ class StreamedRequest:
         """
         Deliver no more of the body: the channel drops the rest.
         """
-        self._delivered = None
+        self._delivered = self._whole = None
         self._early = []
         self.is_unjudged = False
         self.channel.body.stop()

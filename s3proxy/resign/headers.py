@@ -141,9 +141,10 @@ def passed_headers(
         key = (names, signed_headers, passes_checksums, copies, dropped_headers)
         choice = _KNOWN_CHOICES.get(key)
         if choice is None:
-            choice = _KNOWN_CHOICES.keep(
-                key, _choose(names.lower, _NONE, signed_headers, dropped_headers, passes_checksums, copies)
-            )
+            choice = _choose(names.lower, _NONE, signed_headers, dropped_headers, passes_checksums, copies)
+            # A list may name any number of headers that were not sent.
+            if signed_headers.issubset(names.lower):
+                _KNOWN_CHOICES.keep(key, choice)
     else:
         nominated = connection_options(head.fields)
         if not nominated.isdisjoint(signed_headers - HOP_BY_HOP):

@@ -38,7 +38,7 @@ class Known(dict[K, V]):
         """
         Keep a decision, and return it.
         """
-        if len(self) >= self.most:
+        if len(self) >= self.most and key not in self:
             self.clear()
             for follower in self._followers:
                 follower.clear()

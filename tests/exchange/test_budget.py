@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 from dataclasses import replace
+from datetime import timedelta
 from time import process_time
 from typing import Any
 
@@ -41,12 +42,13 @@ from s3proxy.frontend.times import ClientTimes
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
+from s3proxy.testing.faulty_backend import HELLO, FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import FaultyClient
 from s3proxy.transport.pace import Pace, Rate, Slots
+from tests.support.forms import form_request, multipart, v4_fields
 from tests.support.harness import Harness, data_set_credentials, over_tls, turns, until
 from tests.support.liveness import is_bounded
-from tests.support.signer import HASH, SIGNED_CHUNKS, UNSIGNED, SignedRequest, Signer
+from tests.support.signer import HASH, NOW, SIGNED_CHUNKS, UNSIGNED, SignedRequest, Signer
 from tests.support.wire_cases import element
 
 BODY = bytes(range(256)) * 6000
@@ -913,6 +915,53 @@ async def test_fields_of_unsigned_forms_count_as_memory() -> None:
     assert one == two == len(fields)
     assert result == (503, "SlowDown")
     assert left == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_fields_that_come_with_the_head_count_as_memory() -> None:
+    """
+    A form that arrives whole is counted like one that arrives in pieces.
+    """
+    harness = Harness(clock=Clock(), budget_limits=BudgetLimits(memory=100 * MEMORY_STEP))
+    counts: list[int] = []
+    harness.store.look_up = lambda key: counts.append(  # type: ignore[method-assign]
+        harness.proxy.context.budgets.used["memory"]
+    )
+    request = form_request(multipart(v4_fields([["starts-with", "$key", ""]], key="k"), b"f" * 20_000))
+    client = await harness.connect()
+    client.send(request.head + request.body)
+    response = await client.response("POST")
+    await until(lambda: not harness.proxy.running_count)
+    left = harness.proxy.context.budgets.used["memory"]
+    await harness.close()
+
+    assert response.status == 403
+    assert counts == [len(request.body)]
+    assert left == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_that_waited_is_signed_with_the_time_of_its_sending() -> None:
+    """
+    Not with that of its arrival, which a backend may find too old.
+    """
+    clock = Clock()
+    harness = Harness(clock=clock, key_limits=BudgetLimits(requests=1))
+    busy: list[FaultyConnection] = []
+    harness.backend.on_request = lambda connection, request: busy.append(connection)
+    get = SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b"")
+    await asked(harness, get)
+    await until(lambda: bool(busy))
+    await asked(harness, get)
+    await until(lambda: bool(harness.proxy.context.budgets.waited["requests"]))
+    clock.advance(3.0)
+    harness.now += timedelta(seconds=3)
+    busy[0].send(HELLO + b"hello")
+    await until(lambda: len(harness.backend.requests) == 2)
+    dates = [request.head.fields[b"x-amz-date"] for request in harness.backend.requests]
+    await harness.close()
+
+    assert dates == [(f"{moment:%Y%m%dT%H%M%SZ}".encode(),) for moment in (NOW, harness.now)]
 
 
 @pytest.mark.parametrize("is_tls", [False, True])

@@ -9,6 +9,7 @@ import pytest_twisted
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from s3proxy.frontend.hold import Hold
 from tests.support.channel import CHUNKED, EXPECT, GET, TIMES, Connection, put
 from tests.support.harness import Harness, turns
 from tests.support.liveness import is_bounded
@@ -46,6 +47,64 @@ def test_it_is_delivered_like_any_other() -> None:
     assert connection.resource.sink.size == len(BODY)
     assert connection.resource.sink.producer is None
     assert ended == [None]
+
+
+def test_it_is_counted_once_it_is_delivered_or_taken() -> None:
+    """
+    The budget that counts it is known only after it came.
+    """
+    counts: list[int] = []
+    for take in (True, False):
+        connection = Connection()
+        connection.send(put(len(BODY)) + BODY)
+        request = connection.resource.request
+        request.meter = counts.append
+        if take:
+            request.take_body()
+        else:
+            connection.resource.deliver()
+
+    assert counts == [len(BODY), len(BODY)]
+
+
+@pytest.mark.parametrize("data", [CHUNKED + b"a\r\n" + BODY + b"\r\n0\r\n\r\n", put(len(BODY), EXPECT) + BODY])
+def test_a_body_of_another_kind_is_no_whole_body(data: bytes) -> None:
+    """
+    Not even if it is complete and in one piece: the client is not read until the body is wanted.
+    """
+    connection = Connection()
+
+    connection.send(data)
+    request = connection.resource.request
+    assert connection.channel.holds.reasons == {Hold.UNJUDGED}
+    assert request.take_body() is None
+    connection.resource.deliver()
+
+    assert connection.resource.sink.size == len(BODY)
+    assert not connection.channel.holds.reasons
+    assert is_bounded(connection.channel)
+
+
+def test_nothing_is_delivered_after_the_response() -> None:
+    """
+    A consumer that responds at the first bytes gets no others.
+    """
+    connection = Connection()
+    connection.send(CHUNKED + b"1\r\na\r\n")
+    connection.send(b"1\r\nb\r\n0\r\n\r\n")
+    resource = connection.resource
+    write = resource.sink.write
+
+    def respond(data: bytes) -> None:
+        write(data)
+        resource.response()
+
+    sink = resource.sink
+    sink.write = respond
+    resource.deliver()
+
+    assert sink.size == 1
+    assert connection.channel.requests == []
 
 
 @pytest.mark.parametrize("cut", [0, 1, 9])

@@ -120,6 +120,12 @@ def test_a_full_table_is_emptied() -> None:
         assert len(table) <= 3
     assert sorted(table) == [9]
 
+    table.keep(10, 0)
+    table.keep(11, 0)
+    # What is in the table needs no room.
+    table.keep(9, 1)
+    assert table == {9: 1, 10: 0, 11: 0}
+
 
 @pytest.mark.parametrize("places", [[], [0], [2], [0, 2], [2, 0, 1]])
 def test_items_are_picked_by_their_places(places: list[int]) -> None:
