@@ -14,6 +14,7 @@ import pytest_twisted
 from s3proxy.authentication.realm import SWITCHES, Anonymous
 from s3proxy.body.plan import BodyLimits
 from s3proxy.exchange.replay import ReplayWindow
+from s3proxy.forwarding.onward import Onward
 from s3proxy.s3.errors import InvalidURI
 from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.query import query_names
@@ -430,31 +431,18 @@ async def test_a_put_without_a_length(size: int) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_fault_while_a_request_is_signed_for_the_backend() -> None:
+async def test_a_fault_while_a_request_is_signed_for_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     The client reads an error, and nothing waits for ever.
     """
+
+    def fail(*ignored: object) -> Any:
+        raise InvalidURI(b"?%")
+
+    monkeypatch.setattr(Onward, "request", fail)
     harness = Harness()
     put = Signer().put("/test-bucket/k", b"hello")
-    client = await harness.connect()
-    begin = harness.proxy.begin
-
-    def break_signing(request: Any) -> None:
-        harness.proxy.context.wall_clock = fail
-        begin(request)
-
-    # The request arrives, is signed, and is refused.
-    times = iter([NOW, None, NOW])
-
-    def fail() -> Any:
-        now = next(times)
-        if now is None:
-            raise InvalidURI(b"?%")
-        return now
-
-    harness.proxy.begin = break_signing  # type: ignore[method-assign]
-    client.send(put.head + put.body)
-    response = await client.response("PUT")
+    response = await harness.request(put.head, put.body)
     await harness.close()
 
     assert response is not None
