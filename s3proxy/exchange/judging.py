@@ -36,7 +36,7 @@ from s3proxy.profiles.allowed import check_taken, refusal_of_method
 from s3proxy.profiles.surfaces import check_private_surface
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.claim import Claim
-from s3proxy.s3.classification import METHODS, WRITING_METHODS, Classification, check_method, check_request, classify
+from s3proxy.s3.classification import WRITING_METHODS, Classification, check_method, check_request, classify
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import (
     AccessDenied,
@@ -47,7 +47,7 @@ from s3proxy.s3.errors import (
     SlowDown,
 )
 from s3proxy.s3.forwarded import ForwardedHeaders
-from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.head import METHODS, Fields, RequestHead
 from s3proxy.s3.limits import MAX_KEY_SIZE
 from s3proxy.s3.operation import PUT_OBJECT, BodyUse, Operation
 

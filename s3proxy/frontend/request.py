@@ -19,7 +19,7 @@ from s3proxy.frontend.incoming_body import IncomingBody
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
-from s3proxy.s3.header_names import MAX_KNOWN_SETS
+from s3proxy.s3.header_names import MAX_KNOWN_SETS, form_of_lines
 from s3proxy.s3.known import Known
 from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.writer import DirectWriter
@@ -32,8 +32,7 @@ def _form_of(names: tuple[bytes, ...]) -> bytes:
     """
     Return the form of a head with certain names, to be filled in with status, reason and values.
     """
-    lines = b"".join([b"%s: %%s\r\n" % name.replace(b"%", b"%%") for name in names])
-    form = b"HTTP/1.1 %d %s\r\n" + lines
+    form = b"HTTP/1.1 %d %s\r\n" + form_of_lines(names)
     return _KNOWN_FORMS.keep(names, form) if len(form) <= _MAX_KNOWN_SIZE else form
 
 

@@ -14,15 +14,14 @@ import re
 from typing import NamedTuple
 
 from s3proxy.s3.errors import InvalidRequest
-from s3proxy.s3.head import HeaderList
-from s3proxy.s3.header_names import MAX_KNOWN_SETS
+from s3proxy.s3.head import METHODS, HeaderList
+from s3proxy.s3.header_names import MAX_KNOWN_SETS, form_of_lines
 from s3proxy.s3.known import Known
 from s3proxy.s3.query import query_names
 
 _TOKEN = rb"!#$%&'*+\-.^`|~0-9a-z"
 # To CGI-style backends a name with an underscore is another header. Only metadata may have one.
 _NAME = re.compile(rb"x-amz-meta-[_%b]+|[%b]+" % (_TOKEN, _TOKEN))
-_METHODS = frozenset({b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT"})
 _METHOD = re.compile(rb"[A-Z]{1,16}")
 _CONTROLS = frozenset({*range(0x20), 0x7F})
 _IN_LINES = bytes(set(range(256)) - _CONTROLS | {ord("\t")})
@@ -99,7 +98,7 @@ def write_head(method: bytes, target: bytes, headers: HeaderList, *, is_presigne
     if (
         # What is left is a line end inside a value, or another control character.
         head.translate(None, _IN_LINES) != form.line_ends
-        or (method not in _METHODS and _METHOD.fullmatch(method) is None)
+        or (method not in METHODS and _METHOD.fullmatch(method) is None)
         or target[:1] != b"/"
         or target.translate(None, _IN_TARGET)
     ):
@@ -115,7 +114,7 @@ def _check_names(names: tuple[bytes, ...]) -> _Form:
         raise _refusal()
     if len(set(lower)) != len(lower):
         _check_repeats(lower)
-    lines = b"".join([b"%s: %%s\r\n" % name.replace(b"%", b"%%") for name in names])
+    lines = form_of_lines(names)
     form = _Form(b"%s %s HTTP/1.1\r\n" + lines, b"\r\n" * (len(names) + 1))
     return _KNOWN_FORMS.keep(names, form) if len(lines) <= _MAX_KNOWN_SIZE else form
 

@@ -19,15 +19,10 @@ from s3proxy.s3.errors import (
     NotImplementedByProxy,
     S3Error,
 )
-from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.head import METHODS, Fields, RequestHead
 from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_METADATA_SIZE
 from s3proxy.s3.operation import OPERATIONS, Level, Operation
 from s3proxy.s3.query import query_items
-
-METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
-"""
-The methods of S3's operations.
-"""
 
 WRITING_METHODS = frozenset({b"POST", b"PUT"})
 """

@@ -23,7 +23,11 @@ from s3proxy.s3.limits import (
 
 HeaderList = list[tuple[bytes, bytes]]
 
-_METHODS = frozenset({b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT"})
+METHODS = frozenset({b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT"})
+"""
+The methods of S3's operations.
+"""
+
 _METHOD = re.compile(rb"[A-Za-z][!#$%&'*+\-.^_`|~0-9A-Za-z]{0,31}")
 _ABSOLUTE_TARGET = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#\x00-\x20\x7f]+)([/?][^\x00-\x20\x7f#]*)?")
 # A name or an address, and a port (RFC 3986, section 3.2). Only an IPv6 address has brackets around it.
@@ -191,7 +195,7 @@ def parse_request_head(data: bytes) -> RequestHead:
     if len(parts) != 3:
         raise BadRequest
     method, target, version = parts
-    if version not in {b"HTTP/1.1", b"HTTP/1.0"} or (method not in _METHODS and _METHOD.fullmatch(method) is None):
+    if version not in {b"HTTP/1.1", b"HTTP/1.0"} or (method not in METHODS and _METHOD.fullmatch(method) is None):
         raise BadRequest
     names, values, headers, fields = _parse_lines(data, lines)
     hosts = fields.get(b"host", ())

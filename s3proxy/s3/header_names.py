@@ -70,3 +70,10 @@ def check_names(sent: tuple[bytes, ...]) -> HeaderNames | None:
     if len(sent) > _MAX_NAMES or sum(map(len, sent)) > _MAX_SIZE or len(set(lower)) != len(lower):
         return None
     return KNOWN_SETS.keep(sent, HeaderNames(sent, lower))
+
+
+def form_of_lines(names: tuple[bytes, ...]) -> bytes:
+    """
+    Return the header lines with these names, to be filled in with their values.
+    """
+    return b"".join([b"%s: %%s\r\n" % name.replace(b"%", b"%%") for name in names])

@@ -20,7 +20,7 @@ from s3proxy.resign.v4 import sign_v4
 from s3proxy.s3 import head as heads
 from s3proxy.s3 import header_names
 from s3proxy.s3.errors import BadRequest, InvalidRequest, S3Error
-from s3proxy.s3.head import HeaderList, parse_request_head, parse_response_head
+from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, parse_request_head, parse_response_head
 from s3proxy.sigv4 import coverage
 from s3proxy.sigv4.canonical import canonical_headers, canonical_request
 from s3proxy.sigv4.coverage import find_coverage
@@ -117,20 +117,17 @@ def outcome(step: Callable[..., Any], *arguments: Any) -> Any:
 def _of_request(data: bytes) -> former_head.Parsed:
     head = parse_request_head(data)
     assert head.names is None or [head.fields[name] for name in head.names.lower] == [(value,) for value in head.values]
-    return former_head.Parsed(
-        (head.method, head.raw_target, head.version),
-        head.headers,
-        {name: list(values) for name, values in head.fields.items()},
-        head.content_length,
-        head.is_chunked,
-        head.keeps_alive,
-    )
+    return _parsed((head.method, head.raw_target, head.version), head)
 
 
 def _of_response(data: bytes) -> former_head.Parsed:
     head = parse_response_head(data)
+    return _parsed((head.version, head.status, head.reason), head)
+
+
+def _parsed(first_line: tuple[bytes | int, ...], head: RequestHead | ResponseHead) -> former_head.Parsed:
     return former_head.Parsed(
-        (head.version, head.status, head.reason),
+        first_line,
         head.headers,
         {name: list(values) for name, values in head.fields.items()},
         head.content_length,
