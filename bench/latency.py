@@ -126,7 +126,7 @@ def _rgw(directory: Path) -> Iterator[tuple[Endpoint, Endpoint]]:
 
 @contextmanager
 def _versitygw(directory: Path) -> Iterator[tuple[Endpoint, Endpoint]]:
-    with versitygw(directory) as storage:
+    with versitygw(directory, "--keep-alive") as storage:
         assert storage.straight is not None
         yield storage.straight, storage.through
 

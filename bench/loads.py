@@ -46,6 +46,8 @@ class Load:
         connections: The number of clients. Each sends one request after another.
         is_tls: Whether the clients use TLS.
         name_sets: The number of sets of header names among the requests, which take turns.
+        handshake: How each request makes a connection of its own: ``full`` or ``resumed``. Empty if connections are
+            kept.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Load:
     connections: int = 1
     is_tls: bool = False
     name_sets: int = 1
+    handshake: str = ""
 
     @property
     def counts_bytes(self) -> bool:
@@ -109,7 +112,18 @@ def _loads() -> list[Load]:
     loads.append(four)
     encrypted = {"put-signed-64k", "put-unsigned-trailer", "put-hash", "put-unsigned", "get"}
     encrypted |= {"get-1k-16", "head-1k-16", "put-1k-16", "put-4k-signed-16"}
-    return loads + [load.over_tls() for load in loads if load.name in encrypted]
+    loads += [load.over_tls() for load in loads if load.name in encrypted]
+    return loads + [
+        Load(
+            f"tls-head-{handshake}",
+            f"TLS, HEAD, a {handshake} handshake each",
+            *("HEAD", KIB),
+            connections=16,
+            is_tls=True,
+            handshake=handshake,
+        )
+        for handshake in ("full", "resumed")
+    ]
 
 
 LOADS = {load.name: load for load in _loads()}
@@ -193,6 +207,8 @@ def write_job(load: Load, directory: Path, port: int, *, requests: int, seconds:
         "address": f"127.0.0.1:{port}",
         "tls": load.is_tls,
         "connections": load.connections,
+        "fresh": bool(load.handshake),
+        "resumes": load.handshake == "resumed",
         "requests": requests,
         "seconds": seconds,
         "items": items,

@@ -32,12 +32,14 @@ type job struct {
 	Address     string  `json:"address"`
 	TLS         bool    `json:"tls"`
 	Connections int     `json:"connections"`
+	Fresh       bool    `json:"fresh"`   // each request has a connection of its own
+	Resumes     bool    `json:"resumes"` // a new connection resumes the TLS session of the last one
 	Requests    int64   `json:"requests"`
 	Seconds     float64 `json:"seconds"` // no request begins after this time; 0 for no limit
 	Arena       string  `json:"arena"`
 	Pieces      string  `json:"pieces"` // pairs of uint64, little endian: offset and size
-	Items       []item  `json:"items"` // sent in rotation, all clients together
-	Warm        *item   `json:"warm"` // sent once on each connection, before the clock starts
+	Items       []item  `json:"items"`  // sent in rotation, all clients together
+	Warm        *item   `json:"warm"`   // sent once on each connection, before the clock starts
 }
 
 type item struct {
@@ -174,6 +176,7 @@ type client struct {
 	vector     net.Buffers
 	scratch    []byte
 	times      []time.Duration
+	sessions   tls.ClientSessionCache
 }
 
 // An errResponse is a response other than the expected one.
@@ -189,7 +192,10 @@ func (c *client) connect() error {
 	c.connection = connection
 	if c.generator.job.TLS {
 		// The certificate was made for this run. Nothing depends on the identity of the server.
-		secured := tls.Client(connection, &tls.Config{InsecureSkipVerify: true})
+		if c.generator.job.Resumes && c.sessions == nil {
+			c.sessions = tls.NewLRUClientSessionCache(1)
+		}
+		secured := tls.Client(connection, &tls.Config{InsecureSkipVerify: true, ClientSessionCache: c.sessions})
 		if err := secured.Handshake(); err != nil {
 			c.lose()
 			return err
@@ -214,10 +220,16 @@ func (c *client) run() {
 	// The first request always runs: a slow server must have one.
 	for c.generator.left.Add(-1) >= 0 && (done == 0 || c.generator.job.Seconds == 0 || time.Now().Before(c.generator.ends)) {
 		var err error
+		start := time.Now()
+		if c.generator.job.Fresh {
+			c.lose()
+		}
 		if c.connection == nil {
 			err = c.connect()
 		}
-		start := time.Now()
+		if !c.generator.job.Fresh {
+			start = time.Now()
+		}
 		if err == nil {
 			items := c.generator.job.Items
 			err = c.ask(items[c.generator.turn.Add(1)%int64(len(items))])

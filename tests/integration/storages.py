@@ -198,9 +198,12 @@ access = "access.log"
 
 
 @contextmanager
-def versitygw(directory: Path) -> Iterator[Storage]:
+def versitygw(directory: Path, *options: str) -> Iterator[Storage]:
     """
     versitygw over a directory of files.
+
+    Args:
+        options: More options of its command line. Without ``--keep-alive`` it closes each connection after a response.
     """
     program = install_versitygw()
     store, port = directory / "store", free_port()
@@ -208,7 +211,10 @@ def versitygw(directory: Path) -> Iterator[Storage]:
         path.mkdir()
     with Processes(directory) as processes:
         processes.start(
-            [str(program), "--port", f"127.0.0.1:{port}", "--iam-dir", str(directory / "iam"), "posix", str(store)],
+            [
+                *(str(program), "--port", f"127.0.0.1:{port}", "--iam-dir", str(directory / "iam"), *options),
+                *("posix", str(store)),
+            ],
             port,
             {"ROOT_ACCESS_KEY": BACKEND_KEY_ID, "ROOT_SECRET_KEY": BACKEND_SECRET},
         )
