@@ -128,6 +128,34 @@ class Records:
         return b""
 
 
+def in_records(pieces: Sequence[Bytes]) -> Sequence[Bytes]:
+    """
+    Return the same bytes in other pieces: a small one shares its record with what follows. Each record costs 29 bytes
+    and two calls.
+    """
+    found: list[Bytes] = []
+    begun: list[Bytes] = []
+    size = 0
+    for piece in pieces:
+        taken = piece[: _RECORD_SIZE - size] if begun else b""
+        if taken:
+            begun.append(taken)
+            size += len(taken)
+            if size == _RECORD_SIZE:
+                found.append(b"".join(begun))
+                begun, size = [], 0
+        rest = piece[len(taken) :]
+        whole = len(rest) - len(rest) % _RECORD_SIZE
+        if whole:
+            found.append(rest[:whole])
+        if whole < len(rest):
+            begun.append(rest[whole:])
+            size += len(rest) - whole
+    if begun:
+        found.append(begun[0] if len(begun) == 1 else b"".join(begun))
+    return found
+
+
 class PublicEngine:
     """
     An engine that uses only the public API of pyOpenSSL: correct, and slow.

@@ -24,7 +24,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from s3proxy.s3.limits import KIB
-from s3proxy.transport.tls import Records
+from s3proxy.transport.tls import Records, in_records
 
 Buffer = bytes | memoryview
 """
@@ -270,7 +270,7 @@ class DirectWriter:
             else:
                 self._write(data)
         elif self._records is not None:
-            self._write_records(self._records, pieces)
+            self._write_records(self._records, in_records(pieces))
         elif self._is_ready:
             self._gather(self._socket, pieces)
         else:

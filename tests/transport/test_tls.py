@@ -195,6 +195,67 @@ def test_pieces_are_encrypted_in_order(sides: tuple[Side, Side]) -> None:
     assert server.below.take() == b""
 
 
+def records_of(wire: bytes) -> int:
+    """
+    Return the number of records in some bytes: each has a head of five bytes, the last two with its length.
+    """
+    count, place = 0, 0
+    while place < len(wire):
+        place += 5 + int.from_bytes(wire[place + 3 : place + 5], "big")
+        count += 1
+    assert place == len(wire)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count"),
+    [
+        # A head and its body.
+        ((300, 1024), 1),
+        ((300, 0, 1024, 2), 1),
+        ((300, RECORD - 300), 1),
+        ((300, RECORD - 299), 2),
+        # A chunk between the lines around it.
+        ((6, RECORD, 2), 2),
+        ((6, 2 * RECORD, 2), 3),
+        ((2 * RECORD, 5, 5), 3),
+        ((RECORD,), 1),
+    ],
+)
+def test_small_pieces_share_a_record(sides: tuple[Side, Side], sizes: tuple[int, ...], count: int) -> None:
+    """
+    There are no more records than the bytes need.
+    """
+    server, client = sides
+    records = Records(server.tls)
+    exchange(server, client)
+    places = [0, *itertools.accumulate(sizes)]
+    pieces = [BYTES[start:end] for start, end in itertools.pairwise(places)]
+
+    wire = bytes(records.encrypt(tls.in_records(pieces)))
+    client.tls.dataReceived(wire)
+
+    assert records_of(wire) == count
+    assert b"".join(client.receiver.pieces) == BYTES[: sum(sizes)]
+
+
+def test_any_pieces_keep_their_bytes() -> None:
+    """
+    Whatever the sizes, bytes and their order stay, and all records but the last are full.
+    """
+    rng = random.Random(23)
+    for _ in range(2000):
+        sizes = [rng.choice((0, 1, 5, 300, RECORD - 1, RECORD, RECORD + 1, 70_000)) for _ in range(rng.randrange(8))]
+        places = [0, *itertools.accumulate(sizes)]
+        pieces = [memoryview(BYTES)[start:end] for start, end in itertools.pairwise(places)]
+
+        found = tls.in_records(pieces)
+
+        assert b"".join(found) == BYTES[: sum(sizes)]
+        assert all(found)
+        assert all(len(piece) % RECORD == 0 for piece in found[:-1])
+
+
 def test_what_was_written_before_the_handshake_leaves_first(sides: tuple[Side, Side]) -> None:
     """
     Twisted keeps what cannot be encrypted yet; later writes do not overtake it.
