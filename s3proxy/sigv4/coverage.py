@@ -76,4 +76,10 @@ def find_coverage(names: HeaderNames | None, raw_signed_headers: bytes) -> Cover
     if names is None or len(raw_signed_headers) > MAX_KEPT_LIST_SIZE:
         return None
     key = (names, raw_signed_headers)
-    return KNOWN_COVERAGES.get(key) or KNOWN_COVERAGES.keep(key, Coverage(names, raw_signed_headers))
+    return KNOWN_COVERAGES.get(key) or _cover(key)
+
+
+def _cover(key: tuple[HeaderNames, bytes]) -> Coverage:
+    coverage = Coverage(*key)
+    # A list may name any number of headers that were not sent. It is not remembered: it comes before any signature.
+    return KNOWN_COVERAGES.keep(key, coverage) if coverage.signed_set.issubset(key[0].lower) else coverage

@@ -21,6 +21,16 @@ MAX_KEPT_LIST_SIZE = 255
 Bytes of a list that is remembered. It is too short for more names than `MAX_HEADER_COUNT`.
 """
 
+MAX_KEPT_LISTS = 32
+"""
+Lists that are remembered without the names of a head.
+"""
+
+_MAX_KEPT_NAMES = 32
+"""
+Names in a list that is remembered: of short names, it could have four times as many.
+"""
+
 
 def read_signed_headers(
     raw_signed_headers: bytes, fault: Faults, waivable: Waivable
@@ -40,7 +50,16 @@ def _split_list(raw_signed_headers: bytes) -> tuple[tuple[bytes, ...], frozenset
 
 
 # The requests of a client have only a few different lists.
-split_list = lru_cache(maxsize=256)(_split_list)
+_kept_list = lru_cache(maxsize=MAX_KEPT_LISTS)(_split_list)
+
+
+def split_list(raw_signed_headers: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    """
+    Return the names of a list of at most `MAX_KEPT_LIST_SIZE` bytes, each once: in order, and as a set.
+    """
+    if raw_signed_headers.count(b";") < _MAX_KEPT_NAMES:
+        return _kept_list(raw_signed_headers)
+    return _split_list(raw_signed_headers)
 
 
 def unsigned_names(names: Collection[bytes], signed_headers: frozenset[bytes]) -> list[bytes]:

@@ -23,7 +23,7 @@ from s3proxy.s3 import header_names
 from s3proxy.s3.head import HeaderList, parse_request_head, parse_response_head
 from s3proxy.s3.known import Known
 from s3proxy.s3.limits import MIB
-from s3proxy.sigv4 import coverage
+from s3proxy.sigv4 import coverage, signed_headers
 from s3proxy.sigv4.claims import Beginning
 from s3proxy.sigv4.header import _MAX_KNOWN_SIZE
 from s3proxy.sigv4.scope import CredentialScope
@@ -78,8 +78,13 @@ def fill_for_requests(number: int) -> None:
         + (b"%d" % number).ljust(heads._MAX_KNOWN_SIZE, b"a")
         + b"".join([b"\r\n%s: 1" % name for name in names])
     )
-    listed = b";".join([b"host", b"%d" % number, *names])
-    assert coverage.find_coverage(head.names, listed[: coverage.MAX_KEPT_LIST_SIZE]) is not None
+    listed = b";".join([b"host", *names])
+    known = listed[: coverage.MAX_KEPT_LIST_SIZE].rpartition(b";")[0]
+    assert coverage.find_coverage(head.names, known) is not None
+    # A list may be full of short names that were not sent.
+    short = b";".join([b"host", *(b"%d" % (number + place) for place in range(100, 131))])
+    assert short.count(b";") == signed_headers._MAX_KEPT_NAMES - 1
+    assert coverage.find_coverage(head.names, short) is not None
     # The names of a claim are other objects than those of the head.
     signed = frozenset([bytes(bytearray(name)) for name in head.fields])
     sent, _ = passed.passed_headers(head, signed, passes_checksums=True)
@@ -123,7 +128,8 @@ def test_all_tables_together_are_small(order: tuple[Callable[[int], None], ...])
             ),
         )
     counts = {name: len(table) for name, table in TABLES.items()}
-    size = size_of([*TABLES.values(), realm.beginnings])
+    size = size_of([*TABLES.values(), realm.beginnings, signed_headers._kept_list])
+    assert signed_headers._kept_list.cache_info().currsize == signed_headers.MAX_KEPT_LISTS
     for table in TABLES.values():
         table.clear()
 

@@ -18,6 +18,8 @@ from s3proxy.s3.claim import Claim
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead, parse_request_head
+from s3proxy.sigv4.coverage import KNOWN_COVERAGES, find_coverage
+from s3proxy.sigv4.signed_headers import _MAX_KEPT_NAMES, _kept_list, split_list
 from tests.support.harness import NOW
 from tests.support.signer import SIGNED_CHUNKS, UNSIGNED, Signer
 
@@ -201,3 +203,32 @@ def test_a_made_head_is_not_known() -> None:
     assert claim is not None
     with pytest.raises(S3Error, match="SignatureDoesNotMatch"):
         verify_claim(claim, CREDENTIAL, realm, NOW)
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_kept"), [(b"host;x-amz-date", True), (b"host", True), (b"host;not-sent", False), (b"host;;", False)]
+)
+def test_a_list_is_remembered_if_all_its_headers_were_sent(listed: bytes, is_kept: bool) -> None:
+    """
+    A list comes before any signature, and could name a hundred headers that were not sent. It is covered either way.
+    """
+    names = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\nx-amz-date: b").names
+    KNOWN_COVERAGES.clear()
+
+    coverage = find_coverage(names, listed)
+
+    assert coverage is not None
+    assert coverage.signed_headers == tuple(dict.fromkeys(listed.split(b";")))
+    assert (len(KNOWN_COVERAGES) == 1) is is_kept
+
+
+def test_a_list_of_many_names_is_not_remembered_alone() -> None:
+    """
+    In 255 bytes there could be 128 names.
+    """
+    _kept_list.cache_clear()
+
+    few, many = (b";".join([b"a"] * count) for count in (_MAX_KEPT_NAMES, _MAX_KEPT_NAMES + 1))
+
+    assert split_list(few) == split_list(many) == ((b"a",), frozenset({b"a"}))
+    assert _kept_list.cache_info().currsize == 1
