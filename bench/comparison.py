@@ -19,7 +19,7 @@ from bench.goals import HEADINGS as GOAL_HEADINGS
 from bench.goals import RELAYS, TARGETS, goals_of
 from bench.loads import LOADS, MIB, Load
 from bench.measure import Generator, sha256_cost
-from bench.parties import PARTIES, loadgen, running_party, running_sink
+from bench.parties import OPTIONAL, PARTIES, loadgen, running_party, running_sink
 from bench.results import (
     HEADINGS,
     RESULTS,
@@ -199,7 +199,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     Add the options of ``run``.
     """
     parser.add_argument("--loads", default="*", help="names or patterns, separated by commas (default: all)")
-    parser.add_argument("--peers", default=",".join(PARTIES), help="parties, separated by commas (default: all)")
+    usual = ",".join(name for name in PARTIES if name != OPTIONAL)
+    parser.add_argument("--peers", default=usual, help=f"parties, separated by commas (default: all but {OPTIONAL})")
     parser.add_argument("--rounds", type=int, default=3, help="number of rounds; each runs all parties in turn")
     parser.add_argument("--mebibytes", type=int, default=1024, help="MiB of each large load in each round")
     parser.add_argument("--requests", type=int, default=8000, help="requests of each small load in each round")
@@ -207,7 +208,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls", choices=("both", "only", "without"), default="both", help="loads with or without TLS")
     parser.add_argument("--access-log", action="store_true", help="let s3proxy write its access log")
     parser.add_argument(
-        "--quick", action="store_true", help="run nginx and s3proxy only: two short rounds of the loads with a target"
+        "--quick",
+        action="store_true",
+        help=f"run nginx, s3proxy, and {OPTIONAL} if it is named: two short rounds of the loads with a target",
     )
     parser.add_argument("--output", type=Path, default=None, help="file for the results, as JSON")
     parser.set_defaults(function=_run)
@@ -215,7 +218,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     if options.quick:
-        options.peers, options.rounds, options.tls = "nginx,s3proxy", 2, "without"
+        options.rounds, options.tls = 2, "without"
+        options.peers = "nginx,s3proxy" if OPTIONAL not in options.peers else f"nginx,s3proxy,{OPTIONAL}"
         options.mebibytes, options.requests = 512, 4000
         if options.loads == "*":
             options.loads = ",".join([*TARGETS, "put-signed-8k"])

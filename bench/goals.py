@@ -63,6 +63,7 @@ Requests per CPU second that s3proxy must reach, as a part of nginx's.
 """
 
 RELAYS = frozenset({"nginx", "haproxy"})
+OURS = frozenset({"s3proxy", "s3proxy-native"})
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def _ahead(results: Results) -> list[Goal]:
         peers = {
             party: _rates(results, load.name, party)
             for party in results.parties
-            if party not in RELAYS | {"s3proxy"} and not notes.get(party)
+            if party not in RELAYS | OURS and not notes.get(party)
         }
         peers = {party: rate for party, rate in peers.items() if rate}
         unit = "MB" if load.counts_bytes else "requests"

@@ -243,6 +243,25 @@ def _s3proxy(place: Place) -> list[str]:
     return [sys.executable, "-c", code, "-n", "--pidfile=", "s3proxy", "--config", "s3proxy.toml"]
 
 
+def _native_rooms() -> Path:
+    """
+    Build the native rooms. Return the directory that has them.
+    """
+    directory = CACHE / "native"
+    path, source = directory / "built", LOADGEN.parent.parent / "native"
+    newest = max(each.stat().st_mtime for each in (source / "Cargo.toml", *(source / "src").iterdir()))
+    if not path.exists() or path.stat().st_mtime < newest:
+        print("building the native rooms", flush=True)
+        command = [sys.executable, "-m", "pip", "install", "-q", "--upgrade", "--target", str(directory), str(source)]
+        subprocess.run(command, check=True, env={**os.environ, "CARGO_TARGET_DIR": str(CACHE / "cargo")})
+        path.touch()
+    return directory
+
+
+def _s3proxy_native(place: Place) -> list[str]:
+    return ["env", f"PYTHONPATH={_native_rooms()}", *_s3proxy(place)]
+
+
 def _versitygw(place: Place) -> list[str]:
     certificate = []
     if place.certificate is not None:
@@ -294,12 +313,18 @@ def _gaul(place: Place) -> list[str]:
     return gaul_command(path)
 
 
+OPTIONAL = "s3proxy-native"
+"""
+The party that runs only if it is named: it needs a Rust compiler.
+"""
+
 PARTIES = {
     party.name: party
     for party in (
         Party("nginx", False, "relays only: one worker, buffering off, buffers of 256 KiB, no access log", _nginx),
         Party("haproxy", False, "relays only: one thread, buffers of 256 KiB, no log", _haproxy),
         Party("s3proxy", True, "one process, no access log; re-signs with Signature V4", _s3proxy),
+        Party(OPTIONAL, True, "the same with the native rooms", _s3proxy_native),
         Party(
             "versitygw",
             True,
