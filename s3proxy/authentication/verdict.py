@@ -107,13 +107,8 @@ def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now:
     Raises:
         S3Error: The first error, in S3's order, that can be found only with the key.
     """
-    exempted = []
-    for exemption, error in claim.waivable:
-        if credential is None or exemption not in credential.exemptions:
-            raise error
-        exempted.append(exemption)
+    exempted = _exempted(claim, credential) if claim.waivable else ()
     known = check_session(claim.claimed_access_key_id, claim.session_token, credential, realm.known_tokens, now)
-    chain, coverage = None, None
     if isinstance(claim, sigv4.SignatureClaim):
         chain = check_signature(claim, known.secret_access_keys, realm.signing_keys, realm.verifying_keys)
         coverage = claim.coverage
@@ -121,6 +116,7 @@ def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now:
             _remember(claim.beginning, claim, realm)
     else:
         _check_other_signature(claim, known, realm)
+        chain, coverage = None, None
     signed_headers = frozenset(claim.signed_headers) if coverage is None else coverage.signed_set
     if known.session_token is None and claim.session_token is not None:
         raise InvalidToken(claim.session_token)
@@ -141,8 +137,18 @@ def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now:
         head,
         _COVERED_NAMES.get(carrier),
         True,
-        tuple(exempted),
+        exempted,
     )
+
+
+def _exempted(claim: Claim, credential: Credential | None) -> tuple[Exemption, ...]:
+    """
+    Return the exemptions that a claim needs, or raise the first error that its key is not exempted from.
+    """
+    for exemption, error in claim.waivable:
+        if credential is None or exemption not in credential.exemptions:
+            raise error
+    return tuple(exemption for exemption, _ in claim.waivable)
 
 
 def _authorized_head(claim: Claim, signed_headers: frozenset[bytes]) -> tuple[RequestHead, frozenset[bytes]]:

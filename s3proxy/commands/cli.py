@@ -25,6 +25,7 @@ from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.multipart.directory import NoDirectory, find_directory
 from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.account import SignatureVersion
+from s3proxy.s3 import native
 from s3proxy.s3.bucket_pattern import covers
 from s3proxy.s3.credential import Credential
 
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="s3proxy",
         description="A reverse proxy that lets current S3 clients use older S3-compatible storage systems.",
     )
-    parser.add_argument("--version", action="version", version=f"s3proxy {__version__}")
+    version = f"s3proxy {__version__} (native rooms: {native.describe()})"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="report the errors in a configuration file, each with its location")
     check.add_argument("file", type=Path, help="the configuration file (TOML); the keys of clients are checked, too")
@@ -105,6 +107,8 @@ def _check(path: Path) -> int:
                 f'warning: backend "{backend.name}": profile "{backend.profile}" does not know Signature V4; '
                 'set `signature = "v2"`'
             )
+    if native.find() is not None and native.NATIVE is None:
+        print(f"warning: native rooms: {native.describe()}")
     for why in _unsigned_buckets(settings):
         print(f'note: {why}: its signature is "none"')
     limits = settings.limits

@@ -39,6 +39,7 @@ from s3proxy.frontend.resource import S3Resource
 from s3proxy.interfaces import ICredentialSource
 from s3proxy.multipart.directory import DirectoryClaim
 from s3proxy.profiles.known import PROFILES
+from s3proxy.s3 import native
 from s3proxy.s3.errors import S3Error
 from s3proxy.telemetry.accesslog import AccessRecord
 from s3proxy.telemetry.admin import AdminSite
@@ -141,6 +142,8 @@ class ProxyService(Service):
                 self._former_handlers[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, self._restart_asked)
         for address in self.addresses:
             self._log.info("listening on {address}", address=address)
+        if native.find() is not None:
+            self._log.info("native rooms: {state}", state=native.describe())
         self._tell_multipart()
 
     def stopService(self) -> Deferred[None]:

@@ -15,9 +15,12 @@ from s3proxy.resign.account import Account, SignatureVersion
 from s3proxy.resign.gate import write_head
 from s3proxy.resign.v2 import sign_v2
 from s3proxy.resign.v4 import STREAMING_PAYLOAD, STREAMING_PAYLOAD_TRAILER, STREAMING_UNSIGNED_PAYLOAD_TRAILER, sign_v4
+from s3proxy.s3.date import format_basic_iso
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.errors import MalformedXML, RequestHeaderSectionTooLarge
 from s3proxy.s3.head import HeaderList
+from s3proxy.s3.native import NATIVE
+from s3proxy.sigv4.scope import scope_of_day, write_scope
 
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 # No white space before it: a document of nothing else would be read again from each of its bytes.
@@ -50,6 +53,10 @@ def backend_head(
         InvalidRequest: The head does not pass the gate; see `s3proxy.resign.gate.write_head`.
         RequestHeaderSectionTooLarge: The head is larger than the backend accepts.
     """
+    if NATIVE is not None:
+        known = _native_head(account, method, target, passed, length, payload, now, expects_continue)
+        if known is not None:
+            return known
     headers: HeaderList = [(b"Host", account.host), *passed]
     if length is not None:
         headers.append((b"Content-Length", b"%d" % length))
@@ -63,6 +70,41 @@ def backend_head(
     head = _finish(head, signed, expects_continue=expects_continue)
     if account.profile.restrictions is not None:
         _check_size(account.profile.restrictions, head)
+    return head
+
+
+def _native_head(
+    account: Account,
+    method: bytes,
+    target: bytes,
+    passed: HeaderList,
+    length: int | None,
+    payload: bytes,
+    now: datetime,
+    expects_continue: bool,
+) -> bytes | None:
+    """
+    Return the head from native code; None if the Python code must write it.
+    """
+    key = account.key
+    if key is None or account.signature != SignatureVersion.V4 or account.profile.restrictions is not None:
+        return None
+    date = format_basic_iso(now)
+    scope = scope_of_day(date[:8], key.region)
+    signing_key = account.signing_keys.derive(key.secret_access_key, scope)
+    head: bytes | None = NATIVE.signed_head(
+        signing_key.native,
+        key.access_key_id.encode(),
+        write_scope(scope),
+        date,
+        payload,
+        method,
+        target,
+        account.host,
+        passed,
+        length,
+        expects_continue,
+    )
     return head
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import methodcaller
+from typing import Any, cast
 
 from s3proxy.s3.errors import BadRequest, RequestHeaderSectionTooLarge
 from s3proxy.s3.header_names import KNOWN_SETS, HeaderNames, check_names
@@ -20,6 +21,7 @@ from s3proxy.s3.limits import (
     MAX_HEADER_COUNT,
     MAX_REQUEST_LINE_SIZE,
 )
+from s3proxy.s3.native import NATIVE
 
 HeaderList = list[tuple[bytes, bytes]]
 
@@ -166,6 +168,20 @@ class ResponseHead:
     names: HeaderNames | None = field(default=None, init=False)
 
 
+def _native_heads() -> Any:
+    """
+    Return the native parser; None if there is none.
+    """
+    if NATIVE is None:
+        return None
+    heads = NATIVE.Heads(RequestHead, ResponseHead, Fields, MAX_REQUEST_LINE_SIZE, MAX_CONTENT_LENGTH_DIGITS)
+    KNOWN_SETS.clear_too(heads)
+    return heads
+
+
+_NATIVE = _native_heads()
+
+
 def index_headers(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
     """
     Return the values of each header name.
@@ -187,6 +203,8 @@ def parse_request_head(data: bytes) -> RequestHead:
         BadRequest: It is not HTTP/1.1, or two readers could read it in two ways.
         RequestHeaderSectionTooLarge: It has more than 256 header lines.
     """
+    if _NATIVE is not None and (known := _NATIVE.request(data)) is not None:
+        return cast(RequestHead, known)
     lines = data.split(b"\r\n")
     request_line = lines[0]
     if len(request_line) > MAX_REQUEST_LINE_SIZE:
@@ -229,6 +247,8 @@ def parse_response_head(data: bytes) -> ResponseHead:
     Raises:
         BadRequest: The response is ambiguous or not HTTP/1.1, so the backend cannot be trusted.
     """
+    if _NATIVE is not None and (known := _NATIVE.response(data)) is not None:
+        return cast(ResponseHead, known)
     lines = data.split(b"\r\n")
     version, status, reason = _KNOWN_STATUS_LINES.get(lines[0]) or _parse_status_line(lines[0])
     names, _, headers, fields = _parse_lines(data, lines)
@@ -274,11 +294,21 @@ def _parse_lines(data: bytes, lines: list[bytes]) -> tuple[HeaderNames | None, t
         raise BadRequest
     # Of all white space, only spaces and tabs are left.
     values = tuple(map(bytes.strip, rest))
-    names = KNOWN_SETS.get(sent) or check_names(sent)
+    names = KNOWN_SETS.get(sent) or _learn(sent)
     if names is None:
         headers = list(zip(sent, values))  # noqa: B905
         return None, values, headers, index_headers(headers)
     return names, values, list(zip(names.sent, values)), Fields(zip(names.lower, zip(values)))  # noqa: B905
+
+
+def _learn(sent: tuple[bytes, ...]) -> HeaderNames | None:
+    """
+    Return what `check_names` returns, and let native code know it.
+    """
+    names = check_names(sent)
+    if names is not None and _NATIVE is not None:
+        _NATIVE.learn(names)
+    return names
 
 
 def _parse_status_line(line: bytes) -> tuple[bytes, int, bytes]:

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+
+
+class Clearable(Protocol):
+    """
+    A table that can be emptied.
+    """
+
+    def clear(self) -> None: ...
+
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -30,9 +39,15 @@ class Known(dict[K, V]):
     def __init__(self, most: int, about: Known[Any, Any] | None = None) -> None:
         super().__init__()
         self.most = most
-        self._followers: list[Known[Any, Any]] = []
+        self._followers: list[Clearable] = []
         if about is not None:
-            about._followers.append(self)
+            about.clear_too(self)
+
+    def clear_too(self, follower: Clearable) -> None:
+        """
+        Clear another table whenever this one is cleared.
+        """
+        self._followers.append(follower)
 
     def keep(self, key: K, value: V) -> V:
         """
@@ -40,10 +55,16 @@ class Known(dict[K, V]):
         """
         if len(self) >= self.most and key not in self:
             self.clear()
-            for follower in self._followers:
-                follower.clear()
         self[key] = value
         return value
+
+    def clear(self) -> None:
+        """
+        Forget everything, and clear the tables that follow.
+        """
+        super().clear()
+        for follower in self._followers:
+            follower.clear()
 
 
 def picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:

@@ -7,8 +7,11 @@ Source:
 
 from __future__ import annotations
 
+from typing import Any
+
 from s3proxy.s3.header_names import KNOWN_SETS, HeaderNames
 from s3proxy.s3.known import Known, picker
+from s3proxy.s3.native import NATIVE
 from s3proxy.sigv4.signed_headers import MAX_KEPT_LIST_SIZE, split_list, unsigned_names
 
 MAX_COVERAGES = 384
@@ -29,9 +32,10 @@ class Coverage:
         signed_headers: The names of the list, each once.
         signed_set: The same as a set.
         unsigned: Names of the head that must be signed, and are not in the list.
+        native: The same for native code; None if there is none.
     """
 
-    __slots__ = ("_form", "_pick", "signed_headers", "signed_set", "unsigned")
+    __slots__ = ("_form", "_pick", "native", "signed_headers", "signed_set", "unsigned")
 
     def __init__(self, names: HeaderNames, raw_signed_headers: bytes) -> None:
         self.signed_headers, self.signed_set = split_list(raw_signed_headers)
@@ -45,6 +49,10 @@ class Coverage:
                 for name in self.signed_headers
             ]
         )
+        self.native: Any = None
+        if NATIVE is not None:
+            signed = [(name, places.get(name)) for name in self.signed_headers]
+            self.native = NATIVE.Coverage(signed, raw_signed_headers)
         self._form = b"%%s\n%%s\n%%s\n%s\n%s\n%%s" % (lines, raw_signed_headers.replace(b"%", b"%%"))
 
     def canonical_request(

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
+from s3proxy.s3.native import NATIVE
 from s3proxy.sigv4.scope import CredentialScope
 
 
@@ -22,11 +23,15 @@ class SigningKey:
 
     Args:
         key: 32 bytes, from `derive_signing_key`.
+
+    Attributes:
+        native: The same key for native code; None if there is none.
     """
 
-    __slots__ = ("_begun",)
+    __slots__ = ("_begun", "native")
 
     def __init__(self, key: bytes) -> None:
+        self.native = None if NATIVE is None else NATIVE.SigningKey(key)
         # Copying an HMAC that has its key costs less than half of creating one.
         self._begun = HMAC(key, SHA256())
 

@@ -5,9 +5,11 @@ Verifies the signature of a claim with the secrets of its key.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from s3proxy.s3.claim import Carrier
 from s3proxy.s3.errors import SignatureDoesNotMatch
+from s3proxy.s3.native import NATIVE
 from s3proxy.sigv4.asymmetric import VerifyingKeys
 from s3proxy.sigv4.chunks import ChunkChain, Key
 from s3proxy.sigv4.claims import ASYMMETRIC, FormClaim, SignatureClaim
@@ -28,7 +30,7 @@ def string_to_sign(claim: SignatureClaim, canonical_request: bytes) -> bytes:
 
 
 def check_signature(
-    claim: SignatureClaim, secrets: Iterable[str], signing_keys: SigningKeys, verifying_keys: VerifyingKeys
+    claim: SignatureClaim, secrets: Sequence[str], signing_keys: SigningKeys, verifying_keys: VerifyingKeys
 ) -> ChunkChain | None:
     """
     Verify the signature of a request with each of its key's secrets.
@@ -40,26 +42,30 @@ def check_signature(
         InvalidURI: The path or the query cannot be decoded.
         SignatureDoesNotMatch: It was not made over this request with any of the secrets.
     """
-    keys: list[Key] = []
-    for secret in secrets:
-        if claim.carrier in ASYMMETRIC:
-            keys.append(verifying_keys.derive(secret, claim.claimed_access_key_id))
-        else:
-            keys.append(signing_keys.derive(secret, claim.scope))
-    canonical_request = claim.canonical_request()
-    text = string_to_sign(claim, canonical_request)
-    if len(keys) == 1:
-        key = keys[0] if keys[0].matches(text, claim.claimed_signature) else None
+    key: Key | None
+    if NATIVE is not None and (found := _verify_natively(claim, secrets, signing_keys)) is not None:
+        key, text, canonical_request = found
     else:
-        key = _matching_key(keys, text, claim.claimed_signature)
-    portless_request = claim.canonical_request_without_port() if key is None else None
-    if portless_request is not None:
-        portless_text = string_to_sign(claim, portless_request)
-        key = _matching_key(keys, portless_text, claim.claimed_signature)
-        if key is not None:
-            canonical_request, text = portless_request, portless_text
-    if key is None:
-        raise SignatureDoesNotMatch(claim.claimed_access_key_id, text, claim.claimed_signature, canonical_request)
+        keys: list[Key] = []
+        for secret in secrets:
+            if claim.carrier in ASYMMETRIC:
+                keys.append(verifying_keys.derive(secret, claim.claimed_access_key_id))
+            else:
+                keys.append(signing_keys.derive(secret, claim.scope))
+        canonical_request = claim.canonical_request()
+        text = string_to_sign(claim, canonical_request)
+        if len(keys) == 1:
+            key = keys[0] if keys[0].matches(text, claim.claimed_signature) else None
+        else:
+            key = _matching_key(keys, text, claim.claimed_signature)
+        portless_request = claim.canonical_request_without_port() if key is None else None
+        if portless_request is not None:
+            portless_text = string_to_sign(claim, portless_request)
+            key = _matching_key(keys, portless_text, claim.claimed_signature)
+            if key is not None:
+                canonical_request, text = portless_request, portless_text
+        if key is None:
+            raise SignatureDoesNotMatch(claim.claimed_access_key_id, text, claim.claimed_signature, canonical_request)
     claim.verified_text = text
     if not claim.payload.has_signed_chunks:
         return None
@@ -72,6 +78,31 @@ def check_signature(
         claim.claimed_signature,
         canonical_request,
     )
+
+
+def _verify_natively(
+    claim: SignatureClaim, secrets: Sequence[str], signing_keys: SigningKeys
+) -> tuple[Key, bytes, bytes] | None:
+    """
+    Return the key that verifies a request, the string to sign and the canonical request, if native code verifies it;
+    None if Python code must decide.
+    """
+    coverage, head = claim.coverage, claim.head
+    if coverage is None or claim.carrier is not Carrier.V4_HEADER or len(secrets) != 1 or head.raw_query:
+        return None
+    key, scope = signing_keys.derive(secrets[0], claim.scope), write_scope(claim.scope)
+    verified = coverage.native.verify(
+        key.native,
+        claim.algorithm,
+        claim.date,
+        scope,
+        head.method,
+        head.raw_path,
+        head.values,
+        claim.payload.raw,
+        claim.claimed_signature,
+    )
+    return None if verified is None else (key, *verified)
 
 
 def check_form_signature(claim: FormClaim, secrets: Iterable[str], signing_keys: SigningKeys) -> None:
