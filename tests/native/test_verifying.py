@@ -5,6 +5,7 @@ rooms refuse gets the same error.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -406,3 +407,23 @@ def test_signed_requests_with_a_change(watched: Watched) -> None:
 
     assert min(accepted, refused) > COUNT // 10
     assert watched.decided["verify"] > COUNT // 20
+
+
+@pytest.mark.parametrize("path", [b"/b/k", b"/b/%2f", b"/b/%20k", b"/b/%41", b"/b/k+", b"/b/\xc3\xa9", b"/b/k'", b""])
+@pytest.mark.parametrize("value", [b"a", b"a b", b"a\tb", b"\xc3\xa9"])
+def test_nothing_is_verified_in_another_form(path: bytes, value: bytes) -> None:
+    """
+    A signature over bytes as they were sent is not believed if their canonical form is another one.
+    """
+    key = SigningKey(b"k" * 32)
+    request = b"GET\n%s\n\nhost:%s\n\nhost\nUNSIGNED-PAYLOAD" % (path, value)
+    text = b"AWS4-HMAC-SHA256\ndate\nscope\n" + hashlib.sha256(request).hexdigest().encode()
+    claimed = key.sign_for_backend(text)
+
+    found = NATIVE.Coverage([(b"host", 0)], b"host").verify(
+        key.native,
+        *(b"AWS4-HMAC-SHA256", b"date", b"scope", b"GET", path, (value,), b"UNSIGNED-PAYLOAD", claimed),
+    )
+
+    is_canonical = path == b"/b/k" and value in {b"a", b"\xc3\xa9"}
+    assert found == ((text, request) if is_canonical else None)
