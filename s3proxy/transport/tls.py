@@ -31,9 +31,13 @@ class Engine(Protocol):
     Encrypts and decrypts records.
     """
 
-    def decrypt(self, connection: SSL.Connection, records: bytes) -> bytes:
+    def decrypt(self, connection: SSL.Connection, records: bytes) -> tuple[bytes, bool]:
         """
-        Return all bytes that can be decrypted from records and from earlier input. An end or an error is not reported.
+        Decrypt records, and what is left of earlier ones.
+
+        Returns:
+            All bytes that can be decrypted, and True if the connection only waits for more records: it has met no end
+            and no error, and has nothing to send.
         """
 
     def encrypt(self, connection: SSL.Connection, pieces: Sequence[Bytes]) -> tuple[Bytes, Sequence[Bytes]]:
@@ -75,11 +79,12 @@ class Records:
             if not self._is_established:
                 stock(raw)
                 return
-            data = ENGINE.decrypt(tls.getHandle(), raw)
+            data, is_quiet = ENGINE.decrypt(tls.getHandle(), raw)
             if data and not tls._aborted:
                 tls.wrappedProtocol.dataReceived(data)
-            # If an end or an error stopped the decryption, Twisted finds it again here and handles it.
-            tls._flushReceiveBIO()
+            if not is_quiet:
+                # Twisted finds the end, the error or the bytes to send again, and handles them.
+                tls._flushReceiveBIO()
 
         tls.dataReceived = received
 
@@ -161,14 +166,14 @@ class PublicEngine:
     An engine that uses only the public API of pyOpenSSL: correct, and slow.
     """
 
-    def decrypt(self, connection: SSL.Connection, records: bytes) -> bytes:
+    def decrypt(self, connection: SSL.Connection, records: bytes) -> tuple[bytes, bool]:
         connection.bio_write(records)
         pieces = []
         try:
             while True:
                 pieces.append(connection.recv(_RECORD_SIZE))
         except SSL.Error:
-            return b"".join(pieces)
+            return b"".join(pieces), False
 
     def encrypt(self, connection: SSL.Connection, pieces: Sequence[Bytes]) -> tuple[Bytes, Sequence[Bytes]]:
         raw, done = b"".join(pieces), 0
@@ -199,15 +204,19 @@ class ScratchEngine:
         self._lib = library._lib
         self._buffer = library._ffi.buffer
         self._from_buffer = library._ffi.from_buffer
+        self._null = library._ffi.NULL
+        self._wants_read = self._lib.SSL_ERROR_WANT_READ
         self._scratch = library._ffi.new_allocator(should_clear_after_alloc=False)("char[]", _SCRATCH_SIZE)
         connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
         for name in ("_ssl", "_into_ssl", "_from_ssl"):
             # Fail now, not at the first client.
             getattr(connection, name)
+        for name in ("SSL_get_error", "BIO_get_mem_data"):
+            getattr(self._lib, name)
 
-    def decrypt(self, connection: Any, records: bytes) -> bytes:
-        ssl, read, scratch, filled = connection._ssl, self._lib.SSL_read, self._scratch, 0
-        bio, write = connection._into_ssl, self._lib.BIO_write
+    def decrypt(self, connection: Any, records: bytes) -> tuple[bytes, bool]:
+        lib, ssl, scratch, filled, taken = self._lib, connection._ssl, self._scratch, 0, 0
+        bio, read, write = connection._into_ssl, lib.SSL_read, lib.BIO_write
         full: list[bytes] = []
         size = len(records)
         with self._from_buffer(records) as encrypted:
@@ -218,8 +227,12 @@ class ScratchEngine:
                     if filled > _SCRATCH_SIZE - _RECORD_SIZE:
                         full.append(self._buffer(scratch, filled)[:])
                         filled = 0
+        is_quiet = (
+            lib.SSL_get_error(ssl, taken) == self._wants_read
+            and lib.BIO_get_mem_data(connection._from_ssl, self._null) == 0
+        )
         last = self._buffer(scratch, filled)[:]
-        return b"".join((*full, last)) if full else last
+        return b"".join((*full, last)) if full else last, is_quiet
 
     def encrypt(self, connection: Any, pieces: Sequence[Bytes]) -> tuple[Bytes, Sequence[Bytes]]:
         ssl, write = connection._ssl, self._lib.SSL_write

@@ -272,6 +272,50 @@ def test_what_was_written_before_the_handshake_leaves_first(sides: tuple[Side, S
     assert b"".join(client.receiver.pieces) == b"first second third"
 
 
+def test_what_openssl_has_to_send_is_sent_after_a_read(sides: tuple[Side, Side]) -> None:
+    """
+    A read can make OpenSSL write records, such as the response to a key update. They do not wait for a later write.
+    """
+    server, client = sides
+    Records(server.tls).gather()
+    exchange(server, client)
+    server.tls.getHandle().send(b"as if OpenSSL had written it")
+    client.tls.write(b"a request")
+
+    server.tls.dataReceived(client.below.take())
+    client.tls.dataReceived(server.below.take())
+
+    assert server.receiver.pieces == [b"a request"]
+    assert client.receiver.pieces == [b"as if OpenSSL had written it"]
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_read_that_brought_only_data_is_not_read_again(
+    sides: tuple[Side, Side], cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Twisted would find that there is nothing more by two exceptions. It is asked only if there may be more.
+    """
+    monkeypatch.setattr(tls, "ENGINE", tls.ScratchEngine())
+    server, client = sides
+    Records(server.tls).gather()
+    exchange(server, client)
+    asked: list[None] = []
+    stock = server.tls._flushReceiveBIO
+    server.tls._flushReceiveBIO = lambda: (asked.append(None), stock())
+    client.tls.write(BYTES[:100_000])
+    wire = client.below.take()
+
+    server.tls.dataReceived(wire[: len(wire) - cut])
+    server.tls.dataReceived(wire[len(wire) - cut :] or b"")
+    assert asked == []
+    client.tls.loseConnection()
+    server.tls.dataReceived(client.below.take())
+
+    assert b"".join(server.receiver.pieces) == BYTES[:100_000]
+    assert asked == [None]
+
+
 def test_bytes_before_an_end_are_delivered_and_the_end_is_told(sides: tuple[Side, Side]) -> None:
     """
     A close_notify in the same read as bytes ends the connection after them.
