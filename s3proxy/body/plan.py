@@ -30,7 +30,7 @@ from s3proxy.s3.errors import (
 )
 from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import Fields, RequestHead
-from s3proxy.s3.header_names import KNOWN_SETS, MAX_KNOWN_SETS, HeaderNames
+from s3proxy.s3.header_names import KNOWN_SETS, MAX_KNOWN_SETS, HeaderNames, is_known
 from s3proxy.s3.known import Known
 from s3proxy.s3.limits import (
     MAX_CONTENT_LENGTH_DIGITS,
@@ -263,7 +263,7 @@ def _is_silent(head: RequestHead) -> bool:
         found = _BODY_CLAIMS.isdisjoint(head.fields) and not any(
             name.startswith(b"x-amz-checksum-") for name in head.fields
         )
-        if names is not None:
+        if names is not None and is_known(names):
             _KNOWN_SILENT.keep(names, found)
     return found
 

@@ -19,12 +19,11 @@ from s3proxy.frontend.incoming_body import IncomingBody
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
-from s3proxy.s3.header_names import MAX_KNOWN_SETS, form_of_lines
+from s3proxy.s3.header_names import MAX_KNOWN_SETS, form_of_lines, has_known_form
 from s3proxy.s3.known import Known
 from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.writer import DirectWriter
 
-_MAX_KNOWN_SIZE = 4096
 _KNOWN_FORMS: Known[tuple[bytes, ...], bytes] = Known(MAX_KNOWN_SETS)
 
 
@@ -33,7 +32,7 @@ def _form_of(names: tuple[bytes, ...]) -> bytes:
     Return the form of a head with certain names, to be filled in with status, reason and values.
     """
     form = b"HTTP/1.1 %d %s\r\n" + form_of_lines(names)
-    return _KNOWN_FORMS.keep(names, form) if len(form) <= _MAX_KNOWN_SIZE else form
+    return _KNOWN_FORMS.keep(names, form) if has_known_form(names) else form
 
 
 class RequestChannel(Protocol):

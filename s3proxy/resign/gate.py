@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import METHODS, HeaderList
-from s3proxy.s3.header_names import MAX_KNOWN_SETS, form_of_lines
+from s3proxy.s3.header_names import MAX_KNOWN_SETS, form_of_lines, has_known_form
 from s3proxy.s3.known import Known
 from s3proxy.s3.query import query_names
 
@@ -26,8 +26,6 @@ _METHOD = re.compile(rb"[A-Z]{1,16}")
 _CONTROLS = frozenset({*range(0x20), 0x7F})
 _IN_LINES = bytes(set(range(256)) - _CONTROLS | {ord("\t")})
 _IN_TARGET = bytes(set(range(256)) - _CONTROLS - set(b" #"))
-
-_MAX_KNOWN_SIZE = 4096
 
 _SINGLE = frozenset(
     {
@@ -114,9 +112,8 @@ def _check_names(names: tuple[bytes, ...]) -> _Form:
         raise _refusal()
     if len(set(lower)) != len(lower):
         _check_repeats(lower)
-    lines = form_of_lines(names)
-    form = _Form(b"%s %s HTTP/1.1\r\n" + lines, b"\r\n" * (len(names) + 1))
-    return _KNOWN_FORMS.keep(names, form) if len(lines) <= _MAX_KNOWN_SIZE else form
+    form = _Form(b"%s %s HTTP/1.1\r\n" + form_of_lines(names), b"\r\n" * (len(names) + 1))
+    return _KNOWN_FORMS.keep(names, form) if has_known_form(names) else form
 
 
 def _check_repeats(names: list[bytes]) -> None:

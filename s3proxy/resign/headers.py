@@ -14,7 +14,7 @@ from s3proxy.s3.errors import InvalidArgument, InvalidRequest
 from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import HeaderList, RequestHead, connection_options
 from s3proxy.s3.header import is_unambiguous_name
-from s3proxy.s3.header_names import KNOWN_SETS, MAX_KNOWN_SETS, HeaderNames
+from s3proxy.s3.header_names import KNOWN_SETS, MAX_KNOWN_SETS, HeaderNames, is_known
 from s3proxy.s3.known import Known, picker
 
 _REPLACED = frozenset(
@@ -143,7 +143,7 @@ def passed_headers(
         if choice is None:
             choice = _choose(names.lower, _NONE, signed_headers, dropped_headers, passes_checksums, copies)
             # A list may name any number of headers that were not sent.
-            if signed_headers.issubset(names.lower):
+            if signed_headers.issubset(names.lower) and is_known(names):
                 _KNOWN_CHOICES.keep(key, choice)
     else:
         nominated = connection_options(head.fields)

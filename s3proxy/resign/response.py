@@ -14,7 +14,7 @@ from s3proxy.resign.public_name import PublicName, public_value
 from s3proxy.s3.elements import character_data, read_elements, replace_contents
 from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, connection_options
-from s3proxy.s3.header_names import KNOWN_SETS, MAX_KNOWN_SETS, HeaderNames
+from s3proxy.s3.header_names import KNOWN_SETS, MAX_KNOWN_SETS, HeaderNames, is_known
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.known import Known, picker
 from s3proxy.s3.limits import KIB, MIB
@@ -299,7 +299,7 @@ def response_headers(
     names = response.names
     if names is not None and b"connection" not in response.fields:
         key = (names, is_error)
-        choice = _KNOWN_CHOICES.get(key) or _KNOWN_CHOICES.keep(key, _choose(names.sent, _NONE, is_error=is_error))
+        choice = _KNOWN_CHOICES.get(key) or _decide(key)
     else:
         sent = [name for name, _ in response.headers]
         choice = _choose(sent, connection_options(response.fields), is_error=is_error)
@@ -317,6 +317,15 @@ def response_headers(
     if verified:
         headers += [(header, value) for header, value in verified if header not in response.fields]
     return headers
+
+
+def _decide(key: tuple[HeaderNames, bool]) -> _Choice:
+    """
+    Return the choice for a set of names, and remember it.
+    """
+    names, is_error = key
+    choice = _choose(names.sent, _NONE, is_error=is_error)
+    return _KNOWN_CHOICES.keep(key, choice) if is_known(names) else choice
 
 
 def _choose(names: Sequence[bytes], nominated: frozenset[bytes], *, is_error: bool) -> _Choice:

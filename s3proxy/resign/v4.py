@@ -14,7 +14,7 @@ from s3proxy.profiles.profile import BackendKey
 from s3proxy.s3.address import PLAIN_PATH
 from s3proxy.s3.date import format_basic_iso
 from s3proxy.s3.head import HeaderList
-from s3proxy.s3.header_names import MAX_KNOWN_SETS
+from s3proxy.s3.header_names import MAX_KNOWN_SETS, has_known_form
 from s3proxy.s3.known import Known, picker
 from s3proxy.s3.payload import PayloadHash
 from s3proxy.sigv4.canonical import canonical_query, canonical_uri
@@ -31,7 +31,6 @@ STREAMING_PAYLOAD = PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD.value
 STREAMING_PAYLOAD_TRAILER = PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD_TRAILER.value
 STREAMING_UNSIGNED_PAYLOAD_TRAILER = PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER.value
 
-_MAX_KNOWN_SIZE = 4096
 _SIGNED_STREAMS = frozenset({STREAMING_PAYLOAD, STREAMING_PAYLOAD_TRAILER})
 
 
@@ -124,4 +123,4 @@ def sign_v4(
 
 def _form_of(names: tuple[bytes, ...]) -> _Form:
     form = _Form(names)
-    return _KNOWN_FORMS.keep(names, form) if len(form.text) <= _MAX_KNOWN_SIZE else form
+    return _KNOWN_FORMS.keep(names, form) if has_known_form(names) else form

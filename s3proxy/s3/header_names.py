@@ -8,11 +8,12 @@ up by the set.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from s3proxy.s3.errors import BadRequest
 from s3proxy.s3.known import Known
 
-MAX_KNOWN_SETS = 384
+MAX_KNOWN_SETS = 256
 """
 Sets of names that are remembered. A set that is not costs a head about 15 % more.
 """
@@ -21,6 +22,12 @@ _MAX_NAMES = 24
 _MAX_SIZE = 768
 """
 Names and bytes of a set that is remembered.
+"""
+
+_MAX_FORM_NAMES = _MAX_NAMES + 8
+_MAX_FORM_SIZE = _MAX_SIZE + 256
+"""
+Names and bytes of a head that is written, if its form is remembered: s3proxy adds a few names to those that it got.
 """
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -70,6 +77,21 @@ def check_names(sent: tuple[bytes, ...]) -> HeaderNames | None:
     if len(sent) > _MAX_NAMES or sum(map(len, sent)) > _MAX_SIZE or len(set(lower)) != len(lower):
         return None
     return KNOWN_SETS.keep(sent, HeaderNames(sent, lower))
+
+
+def is_known(names: HeaderNames) -> bool:
+    """
+    Return True if a set is still remembered. A table about sets keeps no decision for one that is forgotten: while a
+    request waited, other requests may have filled the table of sets.
+    """
+    return KNOWN_SETS.get(names.sent) is names
+
+
+def has_known_form(names: Sequence[bytes]) -> bool:
+    """
+    Return True if the form of a head with these names may be remembered.
+    """
+    return len(names) <= _MAX_FORM_NAMES and sum(map(len, names)) <= _MAX_FORM_SIZE
 
 
 def form_of_lines(names: tuple[bytes, ...]) -> bytes:

@@ -9,15 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from s3proxy.s3.header_names import KNOWN_SETS, HeaderNames
+from s3proxy.s3.header_names import KNOWN_SETS, MAX_KNOWN_SETS, HeaderNames, is_known
 from s3proxy.s3.known import Known, picker
 from s3proxy.s3.native import NATIVE
 from s3proxy.sigv4.signed_headers import MAX_KEPT_LIST_SIZE, split_list, unsigned_names
-
-MAX_COVERAGES = 384
-"""
-Pairs of a list and a set of names that are remembered.
-"""
 
 
 class Coverage:
@@ -71,7 +66,7 @@ class Coverage:
         return text if text.find(b" ") < 0 and text.find(b"\t") < 0 else None
 
 
-KNOWN_COVERAGES: Known[tuple[HeaderNames, bytes], Coverage] = Known(MAX_COVERAGES, about=KNOWN_SETS)
+KNOWN_COVERAGES: Known[tuple[HeaderNames, bytes], Coverage] = Known(MAX_KNOWN_SETS, about=KNOWN_SETS)
 """
 What the lists of the last requests mean for their sets of names.
 """
@@ -88,6 +83,7 @@ def find_coverage(names: HeaderNames | None, raw_signed_headers: bytes) -> Cover
 
 
 def _cover(key: tuple[HeaderNames, bytes]) -> Coverage:
-    coverage = Coverage(*key)
+    names, coverage = key[0], Coverage(*key)
     # A list may name any number of headers that were not sent. It is not remembered: it comes before any signature.
-    return KNOWN_COVERAGES.keep(key, coverage) if coverage.signed_set.issubset(key[0].lower) else coverage
+    is_kept = coverage.signed_set.issubset(names.lower) and is_known(names)
+    return KNOWN_COVERAGES.keep(key, coverage) if is_kept else coverage

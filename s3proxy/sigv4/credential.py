@@ -17,6 +17,10 @@ from s3proxy.sigv4.scope import SERVICE, TERMINAL, CredentialScope
 _CREDENTIAL_FORM = 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
 _ASYMMETRIC_CREDENTIAL_FORM = _CREDENTIAL_FORM.replace("REGION/", "")
 _KEPT_CREDENTIAL_SIZE = 256
+_MAX_REGION_SIZE = 64
+"""
+Bytes of a region that an exemption may accept: the signing key of each is kept, before a signature is verified.
+"""
 
 Faults = Callable[..., S3Error]
 """
@@ -71,6 +75,8 @@ def _judge_credential(
         if region not in regions:
             expected = _text(regions[0])
             error = fault(f"the region '{_text(region)}' is wrong; expecting '{expected}'", Region=expected)
+            if len(region) > _MAX_REGION_SIZE:
+                refuse(waivable, error)
             waivable.append((Exemption.REGION, error))
     if not key:
         refuse(waivable, fault("a non-empty Access Key (AKID) must be provided in the credential."))

@@ -86,7 +86,7 @@ def read_header_claim(
         date,
         raw_signed_headers,
         coverage,
-        None if waivable or is_asymmetric else _beginning_of(scheme, components),
+        None if waivable or is_asymmetric or coverage is None else _beginning_of(scheme, components),
         waivable=waivable,
     )
 

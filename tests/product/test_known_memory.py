@@ -5,6 +5,7 @@ What s3proxy remembers of former requests has a bound in bytes, whatever clients
 from __future__ import annotations
 
 import gc
+import random
 import sys
 from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
@@ -28,7 +29,11 @@ from s3proxy.sigv4.claims import Beginning
 from s3proxy.sigv4.header import _MAX_KNOWN_SIZE
 from s3proxy.sigv4.scope import CredentialScope
 
-MOST = 8 * MIB
+MOST = 8 * MIB - MIB // 2
+"""
+Native rooms remember another half of a MiB, which Python cannot measure.
+"""
+
 TABLES: dict[str, Known[Any, Any]] = {
     "sets of names": header_names.KNOWN_SETS,
     "hosts": heads._KNOWN_HOSTS,
@@ -106,6 +111,31 @@ def fill_for_responses(number: int) -> None:
     client_request._form_of(tuple(name for name, _ in headers))
 
 
+def fill_forms(number: int) -> None:
+    """
+    Remember the forms of heads whose names no other table has, as many and as long as may be.
+    """
+    count = header_names._MAX_FORM_NAMES - 1
+    size = (header_names._MAX_FORM_SIZE - len(b"Host")) // count
+
+    def names() -> list[bytes]:
+        return [b"Host", *((b"x-%d-%d" % (number, place)).ljust(size, b"a") for place in range(count))]
+
+    gate.write_head(b"GET", b"/", [(name, b"a") for name in names()])
+    v4._form_of(tuple(names()))
+    client_request._form_of(tuple(names()))
+
+
+def fill_lists(number: int) -> None:
+    """
+    Add the largest coverage: as many short names as a set may have, in an order of their own.
+    """
+    short = [b"host", *(b"a%d" % place for place in range(header_names._MAX_NAMES - 1))]
+    head = parse_request_head(b"GET / HTTP/1.1\r\n" + b"\r\n".join([b"%s: 1" % name for name in short]))
+    random.Random(number).shuffle(short)
+    assert coverage.find_coverage(head.names, b";".join(short)) is not None
+
+
 @pytest.mark.parametrize("order", [(fill_for_responses, fill_for_requests), (fill_for_requests, fill_for_responses)])
 def test_all_tables_together_are_small(order: tuple[Callable[[int], None], ...]) -> None:
     """
@@ -114,8 +144,8 @@ def test_all_tables_together_are_small(order: tuple[Callable[[int], None], ...])
     realm = Realm()
     for table in TABLES.values():
         table.clear()
-    for fill in order:
-        for number in range(header_names.MAX_KNOWN_SETS):
+    for fill in (*order, fill_forms, fill_lists):
+        for number in range(header_names.MAX_KNOWN_SETS - (fill in order)):
             fill(number)
     for number in range(realm.beginnings.most):
         realm.beginnings.keep(
@@ -133,7 +163,13 @@ def test_all_tables_together_are_small(order: tuple[Callable[[int], None], ...])
     for table in TABLES.values():
         table.clear()
 
-    full = {"sets of names", "heads for a backend", "what is signed of them", "heads of responses"}
-    assert {name for name, count in counts.items() if count == header_names.MAX_KNOWN_SETS} >= full, counts
+    full = {
+        "sets of names",
+        "lists of signed headers",
+        "heads for a backend",
+        "what is signed of them",
+        "heads of responses",
+    }
+    assert {name for name, count in counts.items() if count >= header_names.MAX_KNOWN_SETS - 2} >= full, counts
     assert len(realm.beginnings) == realm.beginnings.most
     assert 4 * MIB < size <= MOST

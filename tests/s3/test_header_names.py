@@ -5,13 +5,21 @@ holds.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from s3proxy.body import plan
+from s3proxy.frontend import request as client_request
+from s3proxy.resign import gate, v4
+from s3proxy.resign import headers as passed
+from s3proxy.resign import response as shown
 from s3proxy.s3 import head as head_module
 from s3proxy.s3.errors import BadRequest
 from s3proxy.s3.head import parse_request_head, parse_response_head
 from s3proxy.s3.header_names import KNOWN_SETS, check_names
 from s3proxy.s3.known import Known, picker
+from s3proxy.sigv4 import coverage
 from tests.support.python_rooms import python_rooms
 
 REQUEST = b"GET /b/k HTTP/1.1\r\nHost: s3.test"
@@ -138,3 +146,45 @@ def test_items_are_picked_by_their_places(places: list[int]) -> None:
     items = ("a", "b", "c")
 
     assert list(picker(places)(items)) == list(picker(places)(list(items))) == [items[place] for place in places]
+
+
+def test_no_table_keeps_a_decision_about_a_forgotten_set() -> None:
+    """
+    While a request waits, other requests can fill the table of sets. What is decided then is for this request alone.
+    """
+    tables = (coverage.KNOWN_COVERAGES, passed._KNOWN_CHOICES, plan._KNOWN_SILENT, shown._KNOWN_CHOICES)
+    for are_forgotten in (False, True):
+        KNOWN_SETS.clear()
+        request = parse_request_head(REQUEST + b"\r\nx-amz-date: a")
+        response = parse_response_head(b"HTTP/1.1 200 OK\r\nETag: a")
+        if are_forgotten:
+            KNOWN_SETS.clear()
+
+        assert coverage.find_coverage(request.names, b"host") is not None
+        assert passed.passed_headers(request, frozenset({b"host"}), passes_checksums=True)[0] == []
+        assert plan._is_silent(request)
+        public: Any = None
+        assert shown.response_headers(response, b"id", b"host", [], public)[1:] == [(b"ETag", b"a")]
+
+        assert [len(table) for table in tables] == [0 if are_forgotten else 1] * 4
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "is_kept"), [(32, 32, True), (33, 1, False), (31, 33, True), (32, 33, False)]
+)
+def test_only_small_forms_are_remembered(count: int, size: int, is_kept: bool) -> None:
+    """
+    A head with more or longer names than any known set is written all the same, each time.
+    """
+    names = [b"x-%02d" % place + b"a" * (size - 4) if size > 4 else b"%02d" % place for place in range(count)]
+    for table in (gate._KNOWN_FORMS, v4._KNOWN_FORMS, client_request._KNOWN_FORMS):
+        table.clear()
+
+    head = gate.write_head(b"GET", b"/", [(name, b"b") for name in names])
+    v4._form_of(tuple(names))
+    client_request._form_of(tuple(names))
+
+    assert head == b"GET / HTTP/1.1\r\n" + b"".join([b"%s: b\r\n" % name for name in names])
+    for table in (gate._KNOWN_FORMS, v4._KNOWN_FORMS, client_request._KNOWN_FORMS):
+        assert len(table) == is_kept
+        table.clear()

@@ -9,7 +9,9 @@ from datetime import timedelta
 
 import pytest
 
-from s3proxy.s3.errors import S3Error
+from s3proxy.s3.claim import Waivable
+from s3proxy.s3.errors import AuthorizationHeaderMalformed, S3Error
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import RequestHead, index_headers
 from s3proxy.sigv4 import credential as credentials
 from s3proxy.sigv4.claims import SignatureClaim
@@ -398,3 +400,20 @@ def test_no_text_of_a_claim_holds_its_signature() -> None:
 
     for claim in (claim_of_header(), claim_of_query(), form):
         assert HEX.decode() not in repr(claim)
+
+
+@pytest.mark.parametrize(("size", "is_waivable"), [(64, True), (65, False), (60_000, False)])
+def test_no_exemption_accepts_a_long_region(size: int, is_waivable: bool) -> None:
+    """
+    The signing key of each region is kept before the signature is verified.
+    """
+    waivable: Waivable = []
+    credential = b"AKIDEXAMPLE/20260301/%s/s3/aws4_request" % (b"r" * size)
+
+    if is_waivable:
+        credentials.read_credential(credential, (b"us-east-1",), AuthorizationHeaderMalformed, waivable)
+        assert [exemption for exemption, _ in waivable] == [Exemption.REGION]
+    else:
+        with pytest.raises(AuthorizationHeaderMalformed):
+            credentials.read_credential(credential, (b"us-east-1",), AuthorizationHeaderMalformed, waivable)
+        assert waivable == []
