@@ -28,7 +28,7 @@ def load() -> Any:
     Return the native module; None if it is not installed, or is of another version: it could judge in another way.
     """
     found = find()
-    return found if found is not None and found.__version__ == __version__ else None
+    return found if found is not None and _version(found) == __version__ else None
 
 
 def describe() -> str:
@@ -38,9 +38,13 @@ def describe() -> str:
     found = find()
     if found is None:
         return "not installed"
-    return (
-        "in use" if found.__version__ == __version__ else f"not used, because they are of version {found.__version__}"
-    )
+    version = _version(found)
+    return "in use" if version == __version__ else f"not used, because they are of version {version}"
+
+
+def _version(found: Any) -> str:
+    # Any module may have this name.
+    return str(getattr(found, "__version__", "unknown"))
 
 
 NATIVE = load()

@@ -53,6 +53,16 @@ def test_another_version_is_not_used(version: str, monkeypatch: pytest.MonkeyPat
     assert version in describe()
 
 
+def test_a_module_without_a_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It is somebody else's.
+    """
+    monkeypatch.setitem(sys.modules, "s3proxy_native", ModuleType("s3proxy_native"))
+
+    assert load() is None
+    assert describe() == "not used, because they are of version unknown"
+
+
 def test_the_same_version_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Its functions are asked first.
