@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.loads import GIB, LOADS, Load
+from bench.parties import OPTIONAL
 from bench.results import Results
 
 TARGETS = {
@@ -63,7 +64,7 @@ Requests per CPU second that s3proxy must reach, as a part of nginx's.
 """
 
 RELAYS = frozenset({"nginx", "haproxy"})
-OURS = frozenset({"s3proxy", "s3proxy-native"})
+OURS = frozenset({"s3proxy", OPTIONAL})
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.gaul import gaul_command
+from tests.integration.rust import install_native
 from tests.support.processes import free_port
 from tests.support.signer import Signer
 
@@ -243,23 +244,8 @@ def _s3proxy(place: Place) -> list[str]:
     return [sys.executable, "-c", code, "-n", "--pidfile=", "s3proxy", "--config", "s3proxy.toml"]
 
 
-def _native_rooms() -> Path:
-    """
-    Build the native rooms. Return the directory that has them.
-    """
-    directory = CACHE / "native"
-    path, source = directory / "built", LOADGEN.parent.parent / "native"
-    newest = max(each.stat().st_mtime for each in (source / "Cargo.toml", *(source / "src").iterdir()))
-    if not path.exists() or path.stat().st_mtime < newest:
-        print("building the native rooms", flush=True)
-        command = [sys.executable, "-m", "pip", "install", "-q", "--upgrade", "--target", str(directory), str(source)]
-        subprocess.run(command, check=True, env={**os.environ, "CARGO_TARGET_DIR": str(CACHE / "cargo")})
-        path.touch()
-    return directory
-
-
 def _s3proxy_native(place: Place) -> list[str]:
-    return ["env", f"PYTHONPATH={_native_rooms()}", *_s3proxy(place)]
+    return ["env", f"PYTHONPATH={install_native()}", *_s3proxy(place)]
 
 
 def _versitygw(place: Place) -> list[str]:

@@ -7,7 +7,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
-const METHODS: [&[u8]; 6] = [b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"OPTIONS"];
+/// The methods of S3's operations.
+pub const METHODS: [&[u8]; 6] = [b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"OPTIONS"];
 const VERSIONS: [&[u8]; 2] = [b"HTTP/1.1", b"HTTP/1.0"];
 
 /// Return whether a byte may be in a header line: a tab, or no control character.

@@ -4,10 +4,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use sha2::{Digest, Sha256};
 
-use crate::heads::is_in_line;
+use crate::heads::{is_in_line, METHODS};
 use crate::signing::{hex, SigningKey};
 
-const METHODS: [&[u8]; 6] = [b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"OPTIONS"];
 const METADATA: &[u8] = b"x-amz-meta-";
 
 /// The headers that signing adds. A request that has one of them already is left to Python.

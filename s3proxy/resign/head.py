@@ -53,8 +53,20 @@ def backend_head(
         InvalidRequest: The head does not pass the gate; see `s3proxy.resign.gate.write_head`.
         RequestHeaderSectionTooLarge: The head is larger than the backend accepts.
     """
-    if NATIVE is not None:
-        known = _native_head(account, method, target, passed, length, payload, now, expects_continue)
+    if (
+        NATIVE is not None
+        and account.key is not None
+        and account.signature == SignatureVersion.V4
+        and account.profile.restrictions is None
+    ):
+        date = format_basic_iso(now)
+        scope = scope_of_day(date[:8], account.key.region)
+        known: bytes | None = NATIVE.signed_head(
+            account.signing_keys.derive(account.key.secret_access_key, scope).native,
+            account.key.access_key_id.encode(),
+            write_scope(scope),
+            *(date, payload, method, target, account.host, passed, length, expects_continue),
+        )
         if known is not None:
             return known
     headers: HeaderList = [(b"Host", account.host), *passed]
@@ -70,41 +82,6 @@ def backend_head(
     head = _finish(head, signed, expects_continue=expects_continue)
     if account.profile.restrictions is not None:
         _check_size(account.profile.restrictions, head)
-    return head
-
-
-def _native_head(
-    account: Account,
-    method: bytes,
-    target: bytes,
-    passed: HeaderList,
-    length: int | None,
-    payload: bytes,
-    now: datetime,
-    expects_continue: bool,
-) -> bytes | None:
-    """
-    Return the head from native code; None if the Python code must write it.
-    """
-    key = account.key
-    if key is None or account.signature != SignatureVersion.V4 or account.profile.restrictions is not None:
-        return None
-    date = format_basic_iso(now)
-    scope = scope_of_day(date[:8], key.region)
-    signing_key = account.signing_keys.derive(key.secret_access_key, scope)
-    head: bytes | None = NATIVE.signed_head(
-        signing_key.native,
-        key.access_key_id.encode(),
-        write_scope(scope),
-        date,
-        payload,
-        method,
-        target,
-        account.host,
-        passed,
-        length,
-        expects_continue,
-    )
     return head
 
 

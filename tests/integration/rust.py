@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from tests.support.root import ROOT
@@ -51,6 +52,7 @@ def _version(cargo: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found is not None else (0, 0)
 
 
+@cache
 def install_native() -> Path:
     """
     Build and install the native rooms; return the directory that makes them importable.
