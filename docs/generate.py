@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 
 from s3proxy.configuration.options import TABLES
 from s3proxy.configuration.tables import format_size, options_of
-from s3proxy.credentials.file import KeyTable
+from s3proxy.credentials.record import KeyTable
 from s3proxy.daemon import supervisor
 from s3proxy.daemon.instruments import INSTRUMENTS
 from s3proxy.profiles.allowed import EXTENSIONS

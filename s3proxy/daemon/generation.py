@@ -21,7 +21,7 @@ from s3proxy.body.spool import SpoolDirectory
 from s3proxy.configuration.modes import FormMode, MultipartMode, UnknownLength
 from s3proxy.configuration.options import BackendSettings, Limits, ListenerSettings, Settings
 from s3proxy.configuration.tables import Faults
-from s3proxy.credentials.file import BUDGET_OPTIONS
+from s3proxy.credentials.record import BUDGET_OPTIONS
 from s3proxy.credentials.source import KeyRules, open_source
 from s3proxy.daemon.backends import CannotStart, make_backend, make_backend_key
 from s3proxy.exchange.budget import Budgets

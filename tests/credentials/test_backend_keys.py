@@ -10,6 +10,7 @@ import pytest
 
 from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.file import read_keys
+from s3proxy.credentials.source import ANY_NAMES, KeyRules
 from s3proxy.s3.credential import Credential
 
 BACKENDS = ("first", "logs")
@@ -23,7 +24,7 @@ def read(directory: Path, options: str, backend_keys: dict[str, str] | None = No
     path = directory / "keys.toml"
     path.write_text(f'[[key]]\naccess_key_id = "CLIENT"\nsecret_access_key = "secret"\n{options}\n')
     known = BACKEND_KEYS if backend_keys is None else backend_keys
-    return read_keys(path, BACKENDS, backend_keys=known)[b"CLIENT"]
+    return read_keys(path, KeyRules(backends=BACKENDS, backend_keys=known))[b"CLIENT"]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,6 @@ def test_who_only_reads_keys_needs_no_configuration(tmp_path: Path) -> None:
     """
     read(tmp_path, 'backend_key = "a"')
 
-    keys = read_keys(tmp_path / "keys.toml", None)
+    keys = read_keys(tmp_path / "keys.toml", ANY_NAMES)
 
     assert keys[b"CLIENT"].backend_keys == ("a",)

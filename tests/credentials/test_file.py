@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from s3proxy.configuration.tables import Faults
-from s3proxy.credentials.file import FileCredentialStore, KeyTable, read_keys
+from s3proxy.credentials.file import FileCredentialStore, read_keys
+from s3proxy.credentials.record import KeyTable
+from s3proxy.credentials.source import ANY_NAMES, KeyRules
 
 ONE = '[[key]]\naccess_key_id = "{name}"\nsecret_access_key = {secret}\n'
 
@@ -28,7 +30,7 @@ def refusal(path: Path) -> str:
     All errors of a file; empty if it is accepted.
     """
     try:
-        read_keys(path, ("first",))
+        read_keys(path, KeyRules(backends=("first",)))
     except Faults as error:
         return "\n".join(f"{fault.place}: {fault.message}" for fault in error.faults)
     return ""
@@ -64,7 +66,7 @@ def test_two_secrets(tmp_path: Path) -> None:
     """
     A key has two while one replaces the other.
     """
-    (credential,) = read_keys(write(tmp_path, secret='["former", "new"]'), None).values()
+    (credential,) = read_keys(write(tmp_path, secret='["former", "new"]'), ANY_NAMES).values()
 
     assert credential.secret_access_keys == ("former", "new")
 
@@ -83,7 +85,7 @@ def test_a_file_with_a_fault_is_not_taken(tmp_path: Path, more: str, place: str)
     """
     A duplicate key, an unknown backend, a misspelt option: all former keys stay.
     """
-    store = FileCredentialStore(write(tmp_path), ("first",))
+    store = FileCredentialStore(write(tmp_path), KeyRules(backends=("first",)))
     write(tmp_path, more=more)
 
     assert place in refusal(tmp_path / "keys.toml")
@@ -99,7 +101,7 @@ def test_no_text_holds_a_secret(tmp_path: Path) -> None:
     Neither the text of a credential nor that of an error.
     """
     path = write(tmp_path, more='session_token = "a-token"')
-    (credential,) = read_keys(path, None).values()
+    (credential,) = read_keys(path, ANY_NAMES).values()
 
     for text in (repr(credential), str(credential), f"{credential!r}"):
         assert "a-secret" not in text
@@ -113,7 +115,7 @@ def test_a_reload_is_whole(tmp_path: Path) -> None:
     """
     Tokens of removed keys are no longer accepted.
     """
-    store = FileCredentialStore(write(tmp_path, more='session_token = "a-token"'), ())
+    store = FileCredentialStore(write(tmp_path, more='session_token = "a-token"'), KeyRules(backends=()))
     assert store.session_tokens == {b"a-token"}
 
     write(tmp_path, name="OTHER")

@@ -20,6 +20,7 @@ from twisted.internet.testing import MemoryReactorClock
 from s3proxy.authentication.verdict import NOBODY, Authenticated
 from s3proxy.configuration.loading import make_settings
 from s3proxy.credentials.file import read_keys
+from s3proxy.credentials.source import ANY_NAMES
 from s3proxy.daemon.generation import Generation
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.s3.address import parse_address
@@ -126,7 +127,7 @@ def test_several_backends(tmp_path: Path) -> None:
     environment = dict.fromkeys(re.findall(r"\w+_SECRET", " ".join(tables)), "secret")
     settings = make_settings(content, tmp_path, environment)
     generation = Generation(settings, MemoryReactorClock(), counts=ProxyCounts(), log_access=lambda record: None)
-    clients = read_keys(tmp_path / "keys.toml", None)
+    clients = read_keys(tmp_path / "keys.toml", ANY_NAMES)
 
     def signed_by(client: str, path: bytes) -> str:
         head = RequestHead(b"GET", path, b"HTTP/1.1", [], {})
