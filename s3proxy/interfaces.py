@@ -4,9 +4,9 @@ Interfaces of the parts that an application can supply: credentials, authorisati
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
@@ -14,6 +14,7 @@ from zope.interface import Attribute, Interface
 
 from s3proxy.authentication.verdict import Authenticated
 from s3proxy.s3.address import Address
+from s3proxy.s3.claim import Carrier
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.head import RequestHead
 
@@ -81,6 +82,61 @@ class ICredentialSource(ICredentialStore):
         """
         Return all credentials as they are known now, also before `start`; None if the source cannot list them without
         waiting. Then their number is unknown, and `s3proxy check` does not compare them.
+        """
+
+
+class KeyQuestion(NamedTuple):
+    """
+    The key that a request claims, as a source is asked for it. None of it is verified.
+
+    Attributes:
+        access_key_id: As sent.
+        carrier: Where the request has its signature.
+        scope: The scope of a Signature V4 or V4A, without the access key id: ``20300101/us-east-1/s3/aws4_request``;
+            None for V2.
+        session_token: As sent, or None.
+    """
+
+    access_key_id: bytes
+    carrier: Carrier
+    scope: bytes | None = None
+    session_token: bytes | None = None
+
+
+class ICredentialOrigin(Interface):
+    """
+    Where a `s3proxy.credentials.cache.CachedCredentials` gets its keys: a database, a directory, another service.
+
+    An origin only asks. What it was told is remembered, and its failures are bridged, by the cache.
+    """
+
+    def start(reactor: Any, changed: Callable[[bytes | None], None]) -> None:
+        """
+        Begin to connect. It neither waits nor fails; see `ICredentialSource.start`.
+
+        Args:
+            changed: To be called with an access key id when that key has changed, with None if any may have: the cache
+                forgets what it knows. Only for an origin that is told of changes.
+        """
+
+    def stop() -> Deferred[None] | None:
+        """
+        Release everything. Called at most once, only after `start`.
+        """
+
+    def identify(question: KeyQuestion) -> Hashable:
+        """
+        Return what the answer depends on: the access key id, or that and the scope. Questions with the same identity
+        get one answer.
+        """
+
+    def fetch(question: KeyQuestion) -> Deferred[Credential | None]:
+        """
+        Ask for a key once.
+
+        Returns:
+            Fires with None if the key is unknown. Fails with `Faults` if what was found does not describe a key, and
+            with any other exception if the origin does not answer; its text has no secret. It can be cancelled.
         """
 
 
