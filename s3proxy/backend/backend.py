@@ -31,6 +31,7 @@ class Backend:
         first_byte_time: Seconds until the head of a response.
         slow_first_byte_time: Seconds until the head of a response, for operations that copy inside the backend.
         authorities: Host and port of each further address.
+        is_read_only: Whether requests that change something are refused.
         hosts: The host names of all addresses, which must not reach clients, as `host_names` returns them.
     """
 
@@ -45,6 +46,7 @@ class Backend:
     authorities: tuple[bytes, ...] = ()
     extensions: tuple[str, ...] | None = None
     conditions: ConditionPolicy = ConditionPolicy.REFUSE
+    is_read_only: bool = False
     hosts: frozenset[bytes] = field(init=False)
     allowed: Allowed = field(init=False)
     "what clients may request of the backend"

@@ -377,6 +377,11 @@ class ServerSettings:
         "host replaces the Host header, also for signatures. The same headers of other peers are dropped.",
         ForwardedHeaders.NONE,
     )
+    read_only: bool = option(
+        boolean(),
+        "Whether every request that would change something is refused with 405 MethodNotAllowed.",
+        default=False,
+    )
 
 
 def _inherited(name: str, about: str) -> Any:
@@ -408,6 +413,7 @@ class ListenerSettings:
     trusted_forwarded: ForwardedHeaders = _inherited(
         "trusted_forwarded", "Which headers of its `trusted_peers` are used."
     )
+    read_only: bool = _inherited("read_only", "Whether its clients may change nothing.")
 
     def inheriting(self, server: ServerSettings) -> ListenerSettings:
         """
@@ -520,6 +526,11 @@ class BackendSettings:
     )
     forwarded: ForwardedHeaders = option(
         choice_of(ForwardedHeaders), "The headers that tell the backend who the client is.", ForwardedHeaders.NONE
+    )
+    read_only: bool = option(
+        boolean(),
+        "Whether every request to this backend that would change something is refused with 405 MethodNotAllowed.",
+        default=False,
     )
     connections: int = option(
         count(1, 65536),

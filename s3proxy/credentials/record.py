@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from s3proxy.authentication.realm import SWITCHES
+from s3proxy.authorization.rules import ACCEPTED_RULE, BadRuleError, Rule
 from s3proxy.configuration.tables import (
     Fault,
     Faults,
@@ -34,6 +35,7 @@ from s3proxy.credentials.source import KeyRules
 from s3proxy.s3.credential import BudgetLimits, Credential
 from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.limits import GIB
+from s3proxy.s3.network import Networks
 
 BUDGET_OPTIONS = ("requests", "bodies", "requests_per_second", "bytes_per_second")
 """
@@ -50,6 +52,23 @@ def _check_access_key_id(value: str) -> None:
     # A slash ends a key id in a credential scope; white space and commas end it in an Authorization header.
     if not value.isascii() or re.search(r"[\s/,]", value) or len(value) > 128:
         raise NotAccepted
+
+
+def _check_rule(value: str) -> None:
+    try:
+        Rule(value)
+    except BadRuleError as error:
+        raise NotAccepted(str(error)) from None
+
+
+def _check_network(value: str) -> None:
+    try:
+        Networks([value])
+    except ValueError as error:
+        raise NotAccepted(str(error)) from None
+
+
+_RULES = list_of(text(ACCEPTED_RULE, _check_rule))
 
 
 def _secrets() -> Kind:
@@ -116,6 +135,22 @@ class KeyTable:
     refuse: tuple[str, ...] = option(
         list_of(choice(*SWITCHES)), "Types of signatures and payloads that are refused for this key.", ()
     )
+    allow: tuple[str, ...] | None = option(
+        _RULES,
+        "What the key may do. Everything else is refused with AccessDenied. An empty list allows nothing.",
+        None,
+        told="everything",
+    )
+    deny: tuple[str, ...] = option(_RULES, "What the key may not do, whatever `allow` says.", ())
+    networks: tuple[str, ...] = option(
+        list_of(text("an IP address or a network, like 10.0.0.0/8", _check_network)),
+        "The networks from which the key may be used.",
+        (),
+        told="all",
+    )
+    read_only: bool = option(
+        boolean(), "Whether every request that would change something is refused with AccessDenied.", default=False
+    )
     requests: int | None = option(
         count(0, 1_000_000),
         "Concurrent requests with this key. Further ones wait. 0 for no limit.",
@@ -155,6 +190,10 @@ def make_credential(table: KeyTable, rules: KeyRules) -> Credential:
         refused=frozenset(table.refuse),
         backend=table.backend,
         backend_keys=table.backend_key,
+        allow=table.allow,
+        deny=table.deny,
+        networks=table.networks,
+        is_read_only=table.read_only,
         budget=_budget(table, rules.limits),
     )
 

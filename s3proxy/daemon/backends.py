@@ -95,6 +95,7 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         authorities=tuple(place.authority.encode() for place in others),
         extensions=backend.extensions,
         conditions=backend.conditions,
+        is_read_only=backend.read_only,
     )
 
 

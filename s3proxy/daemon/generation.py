@@ -209,6 +209,7 @@ class Generation:
                     host_id=settings.server.host_id,
                     lookup_time=settings.times.lookup,
                     replay_window=self.replay_window,
+                    is_read_only=listener.read_only,
                 ),
                 self.credentials,
                 self.routing.choose,

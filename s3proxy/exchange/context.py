@@ -40,6 +40,7 @@ class ProxySettings:
         host_id: Text of ``HostId`` and ``x-amz-id-2``.
         lookup_time: Maximum seconds that a credential source or an authorizer may take.
         replay_window: Remembers the requests that change something, to refuse a repetition; None to accept repetitions.
+        is_read_only: Whether requests that change something are refused.
     """
 
     realm: Realm = field(default_factory=Realm)
@@ -47,6 +48,7 @@ class ProxySettings:
     host_id: str = "s3proxy"
     lookup_time: float = 10.0
     replay_window: ReplayWindow | None = None
+    is_read_only: bool = False
 
 
 @dataclass(slots=True)
@@ -138,6 +140,7 @@ class ProxyContext:
 
     Attributes:
         is_draining: Whether new requests are refused.
+        is_read_only: As in the settings.
     """
 
     log = Logger("s3proxy.exchange")
@@ -159,6 +162,7 @@ class ProxyContext:
         multipart: MultipartUploads | None = None,
     ) -> None:
         self.settings = settings
+        self.is_read_only = settings.is_read_only
         self.credentials = credentials
         self.choose_backend = choose_backend
         self.wall_clock = wall_clock

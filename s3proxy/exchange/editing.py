@@ -83,6 +83,9 @@ class ResponseEditing:
             if mended is not document and is_error:
                 error = read_error(mended)
             document = mended
+        edit_result = self._admitted.onward.edit_result
+        if edit_result is not None and status < 300:
+            document = edit_result(document)
         if use is ResponseUse.EDIT:
             document = edit_document(document, self._name, self._admitted.onward.completed_etag)
         elif is_error:

@@ -7,12 +7,17 @@ Until that is done, s3proxy reads nothing of its body and sends nothing to a bac
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from s3proxy.authentication.reading import carries_form, read_claim, read_form_claim
 from s3proxy.authentication.verdict import Authenticated, admit_anonymous, admit_preflight, verify_claim
+from s3proxy.authorization.accesses import deletion_access
+from s3proxy.authorization.buckets import visible_buckets
+from s3proxy.authorization.permission import check_permission, is_change
+from s3proxy.authorization.rules import Rules
 from s3proxy.backend.backend import Backend
 from s3proxy.body.plan import plan_body
 from s3proxy.exchange.admitted import Admitted
@@ -26,6 +31,7 @@ from s3proxy.forwarding.conditions import Conditions
 from s3proxy.forwarding.onward import Onward
 from s3proxy.frontend.forwarded import Origin
 from s3proxy.interfaces import IAuthorizer
+from s3proxy.mending.deletions import Deletion
 from s3proxy.mending.keys import check_keys
 from s3proxy.mending.mending import Mending
 from s3proxy.mending.restrictions import check_restrictions
@@ -40,6 +46,7 @@ from s3proxy.s3.classification import WRITING_METHODS, Classification, check_met
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import (
     AccessDenied,
+    InternalError,
     MethodNotAllowed,
     NotImplementedByProxy,
     S3Error,
@@ -49,7 +56,7 @@ from s3proxy.s3.errors import (
 from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import METHODS, Fields, RequestHead
 from s3proxy.s3.limits import MAX_KEY_SIZE
-from s3proxy.s3.operation import PUT_OBJECT, BodyUse, Operation
+from s3proxy.s3.operation import DELETE_OBJECTS, LIST_BUCKETS, PUT_OBJECT, BodyUse, Operation
 
 _CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
 
@@ -172,6 +179,9 @@ class Judge:
         record.operation = classification.operation
         record.backend = backend = context.choose_backend(head, address, authenticated)
         _check_profile(backend, head, address, classification)
+        rules = None
+        if context.is_read_only or backend.is_read_only or authenticated.credential.is_restricted:
+            rules = self._check_permission(authenticated, address, classification, backend)
         if context.authorizer is not None:
             await _authorize(context.authorizer, authenticated, address)
         computes_md5 = backend.account.profile.loses_objects
@@ -205,6 +215,8 @@ class Judge:
         try:
             onward = Onward(head, address, classification, authenticated, backend, context.settings.realm.regions)
             mending = self._adapt(onward, backend, classification.operation, checks_size=multipart is None)
+            if rules is not None:
+                _apply_rules(rules, onward, address, classification.operation)
             if multipart is not None and (preparing := multipart.prepare(plan.length)) is not None:
                 await wait_for(preparing)
         except BaseException:
@@ -236,6 +248,22 @@ class Judge:
         if head.method in WRITING_METHODS or len(address.key) > MAX_KEY_SIZE:
             check_request(head, address, classification.operation)
         return classification
+
+    def _check_permission(
+        self, authenticated: Authenticated, address: Address, classification: Classification, backend: Backend
+    ) -> Rules | None:
+        context, head, operation = self._context, authenticated.head, classification.operation
+        if (context.is_read_only or backend.is_read_only) and is_change(operation):
+            raise MethodNotAllowed(head.method, operation.level.value)
+        credential, client_host = authenticated.credential, self._request.origin.client_host
+        try:
+            return check_permission(credential, head, address, classification, client_host)
+        except ValueError as error:
+            # Sources check their rules. Those of an application's own store are checked only here.
+            context.log.error(
+                "the rules of key {key} cannot be read: {reason}", key=credential.access_key_id, reason=str(error)
+            )
+            raise InternalError from None
 
     # What it may take of the shared budgets
 
@@ -292,6 +320,20 @@ def _check_profile(backend: Backend, head: RequestHead, address: Address, classi
         check_keys(profile, head, address, classification.operation)
     if profile.restrictions is not None:
         check_restrictions(profile, head, address, classification, keeps_multipart=backend.keeps_multipart)
+
+
+def _apply_rules(rules: Rules, onward: Onward, address: Address, operation: Operation) -> None:
+    """
+    Let the rules decide about what only the document of a request or of its response names.
+    """
+    if operation is DELETE_OBJECTS:
+        onward.may_delete = partial(_may_delete, rules, address.bucket)
+    elif operation is LIST_BUCKETS and rules.hides_buckets:
+        onward.edit_result = partial(visible_buckets, rules)
+
+
+def _may_delete(rules: Rules, bucket: bytes, deletion: Deletion) -> bool:
+    return rules.permits(deletion_access(bucket, deletion.key.encode(), names_version=bool(deletion.version_id)))
 
 
 async def _authorize(authorizer: IAuthorizer, authenticated: Authenticated, address: Address) -> None:

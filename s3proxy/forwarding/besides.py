@@ -18,7 +18,7 @@ from s3proxy.profiles.surfaces import check_private_surface
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, escape_name, object_target
 from s3proxy.s3.classification import check_request, classify
-from s3proxy.s3.errors import NotImplementedByProxy
+from s3proxy.s3.errors import AccessDenied, NotImplementedByProxy
 from s3proxy.s3.operation import DELETE_OBJECT, LIST_OBJECT_VERSIONS
 
 
@@ -58,11 +58,13 @@ def delete_one(onward: Onward, deletion: Deletion, now: datetime) -> BackendRequ
 
     Raises:
         KeyTooLongError: The key has more than 1,024 bytes.
-        AccessDenied: The path of the key is private to the backend.
+        AccessDenied: The client may not delete the object, or the path of the key is private to the backend.
         InvalidArgument: The backend cannot store such a key, or the id of the version is white space.
         NotImplementedByProxy: The document sets a condition that the backend would ignore, or names a version and the
             backend has no versions.
     """
+    if onward.may_delete is not None and not onward.may_delete(deletion):
+        raise AccessDenied
     if deletion.is_conditional:
         raise NotImplementedByProxy
     profile, bucket, key = onward.backend.account.profile, onward.address, deletion.key.encode()

@@ -4,14 +4,22 @@ A request as its backend gets it: headers, target, region and signature, unchang
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.upload import Upload
-from s3proxy.mending.deletions import Deletions, read_deletions, sets_conditions
+from s3proxy.mending.deletions import (
+    Deletion,
+    Deletions,
+    add_refused,
+    read_deletions,
+    sets_conditions,
+    write_deletions,
+)
 from s3proxy.mending.documents import check_part_order, check_rights, checks_rights, write_document
 from s3proxy.mending.keys import check_document_keys
 from s3proxy.mending.mending import Mending
@@ -77,6 +85,8 @@ class Onward:
         passed_names: The names of the query parameters that the backend gets.
         origin: The headers that name the client to the backend.
         deletions: The objects to delete one by one in place of the request; None if the request itself is sent.
+        may_delete: Returns True if the client may delete an object of its document; None if it may delete any.
+        edit_result: Returns the document of a successful response as the client may see it; None if it may see all.
         completed_etag: The entity tag of the object that the request makes of parts, if the backend does not report it;
             otherwise empty.
         dropped_count: Number of client headers that are neither sent nor replaced.
@@ -110,8 +120,10 @@ class Onward:
         "deletes_version",
         "deletions",
         "dropped_count",
+        "edit_result",
         "head",
         "is_conditional",
+        "may_delete",
         "origin",
         "passed",
         "passed_names",
@@ -150,6 +162,8 @@ class Onward:
             passed = asking_for(passed, account.profile.preflight_header)
         self.head = head
         self.deletions: Deletions | None = None
+        self.may_delete: Callable[[Deletion], bool] | None = None
+        self.edit_result: Callable[[bytes], bytes] | None = None
         self.completed_etag = b""
         self._document: bytes | None = None
         self.dropped_count = len(dropped)
@@ -251,10 +265,28 @@ class Onward:
                 check_document_keys(profile, document)
             if self.backend.allowed.ignores(operation, IN_DOCUMENT) and sets_conditions(document):
                 raise NotImplementedByProxy
+            if self.may_delete is not None:
+                document = self._document = self._only_permitted(document, self.may_delete)
+                if self.deletions is not None:
+                    return
         if profile.misreads_documents:
             if operation is COMPLETE_MULTIPART_UPLOAD:
                 check_part_order(document)
             self._write_document(document)
+
+    def _only_permitted(self, document: bytes, may_delete: Callable[[Deletion], bool]) -> bytes:
+        """
+        Return a DeleteObjects document of the objects that the client may delete, as they were judged.
+        """
+        deletions = read_deletions(document)
+        permitted = tuple(filter(may_delete, deletions.wanted))
+        if not permitted:
+            # Nothing is left to send. Each object gets its error where each gets its own request.
+            self.deletions = deletions
+        elif len(permitted) < len(deletions.wanted):
+            refused = [deletion for deletion in deletions.wanted if not may_delete(deletion)]
+            self.edit_result = partial(add_refused, refused)
+        return write_deletions(replace(deletions, wanted=permitted))
 
     def _write_document(self, document: bytes) -> None:
         operation, restrictions = self._classification.operation, self.backend.account.profile.restrictions

@@ -12,11 +12,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from s3proxy.frontend.peers import Peers, Trust, parse_address
+from s3proxy.frontend.peers import Peers, Trust
 from s3proxy.s3.errors import BadRequest
 from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.limits import MAX_FORWARDED_HOPS
+from s3proxy.s3.network import parse_ip_address
 
 UNKNOWN = "-"
 """
@@ -148,7 +149,7 @@ def _node_host(node: bytes) -> str:
     if found is None:
         raise BadRequest
     try:
-        return str(parse_address(found[1] or found[2] or found[3]))
+        return str(parse_ip_address(found[1] or found[2] or found[3]))
     except ValueError:
         raise BadRequest from None
 

@@ -6,34 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from twisted.internet.address import IPv4Address as TCP4Address
 from twisted.internet.address import IPv6Address as TCP6Address
 from twisted.internet.address import UNIXAddress
 
 from s3proxy.s3.forwarded import ForwardedHeaders
+from s3proxy.s3.network import Networks
 
 UNIX = "unix"
 """
 Stands for all connections to a unix socket, which have no address: the socket's permissions decide who may connect.
 """
-
-
-def parse_address(text: str) -> IPv4Address | IPv6Address:
-    """
-    Return the address that a text gives. An IPv4 address is returned as such, even in the form in which an IPv6 socket
-    reports it.
-
-    Raises:
-        ValueError: The text is not an address, or is one that is valid on one link only.
-    """
-    address = ip_address(text)
-    if isinstance(address, IPv6Address):
-        if address.scope_id is not None:
-            raise ValueError(text)
-        return address.ipv4_mapped or address
-    return address
 
 
 class Peers:
@@ -47,8 +31,7 @@ class Peers:
     def __init__(self, listed: Iterable[str] = ()) -> None:
         listed = frozenset(listed)
         self._has_unix = UNIX in listed
-        networks = [ip_network(text) for text in listed - {UNIX}]
-        self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(networks)
+        self._networks = Networks(listed - {UNIX})
 
     def lists(self, address: object) -> bool:
         """
@@ -66,11 +49,7 @@ class Peers:
         """
         Return True if an address, as text, is listed.
         """
-        try:
-            address = parse_address(host.partition("%")[0])
-        except ValueError:
-            return False
-        return any(address in network for network in self._networks)
+        return self._networks.contain(host)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from s3proxy.frontend.admission import MIN_EVICTION_AGE, BoundingSite
-from s3proxy.frontend.peers import parse_address
 from s3proxy.s3.limits import MAX_PROXY_HEADER_SIZE, MAX_PROXY_LINE_SIZE
+from s3proxy.s3.network import parse_ip_address
 from s3proxy.transport.deadline import Deadline
 
 _V1 = b"PROXY "
@@ -238,7 +238,7 @@ class ProxyHeaderProtocol(Protocol):
             return self._address
         if header.client is None:
             return UnnamedClient(_host_of(self._address))
-        address = parse_address(str(header.client[0]))
+        address = parse_ip_address(str(header.client[0]))
         kind = TCP4Address if address.version == 4 else TCP6Address
         return kind("TCP", str(address), header.client[1])
 

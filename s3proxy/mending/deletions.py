@@ -1,5 +1,6 @@
 """
-DeleteObjects at a backend that deletes only one object at a time: read the client's document, and write the response's.
+DeleteObjects: read the client's document, and write the response's if a backend deletes only one object at a time. If
+the client may not delete all objects, the backend gets the others, and the response tells of both.
 
 Source:
     "DeleteObjects".
@@ -16,8 +17,9 @@ from s3proxy.resign.error_documents import blames_our_signature, error_code, err
 from s3proxy.resign.error_forms import standard_error
 from s3proxy.resign.response import JUDGED_STATUSES
 from s3proxy.s3.document import local_name, parse_document
+from s3proxy.s3.elements import read_listing_elements
 from s3proxy.s3.error_xml import escape_text
-from s3proxy.s3.errors import InternalError, MalformedXML, S3Error
+from s3proxy.s3.errors import AccessDenied, InternalError, MalformedXML, S3Error
 from s3proxy.s3.head import ResponseHead
 from s3proxy.s3.limits import MAX_DELETED_OBJECTS
 
@@ -37,12 +39,19 @@ class Deletion:
 
     Attributes:
         version_id: The version to delete; empty for the object itself.
-        is_conditional: Whether the object must be deleted only if it is as the client knows it.
+        conditions: Names and values of what the object must be like to be deleted.
     """
 
     key: str
     version_id: str = ""
-    is_conditional: bool = False
+    conditions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_conditional(self) -> bool:
+        """
+        Whether the object must be deleted only if it is as the client knows it.
+        """
+        return bool(self.conditions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +152,53 @@ def _read_object(element: Element) -> Deletion:
         texts[name] = _text(part)
     if not texts.get("Key"):
         raise MalformedXML
-    return Deletion(texts["Key"], texts.get("VersionId", ""), not _CONDITIONS.isdisjoint(texts))
+    conditions = tuple((name, text) for name, text in texts.items() if name in _CONDITIONS)
+    return Deletion(texts["Key"], texts.get("VersionId", ""), conditions)
 
 
 def _text(element: Element) -> str:
     if len(element):
         raise MalformedXML
     return element.text or ""
+
+
+def write_deletions(deletions: Deletions) -> bytes:
+    """
+    Return a DeleteObjects document.
+    """
+    parts = []
+    for deletion in deletions.wanted:
+        named = [("Key", deletion.key), ("VersionId", deletion.version_id), *deletion.conditions]
+        parts.append(f"<Object>{''.join(_element(name, text) for name, text in named if text)}</Object>")
+    quiet = "<Quiet>true</Quiet>" if deletions.is_quiet else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{quiet}{"".join(parts)}</Delete>'
+    ).encode()
+
+
+def add_refused(refused: Iterable[Deletion], document: bytes) -> bytes:
+    """
+    Return a backend's response to DeleteObjects, with an error for each object that the client may not delete.
+
+    Raises:
+        InternalError: The document is not a response to DeleteObjects.
+    """
+    reading = read_listing_elements(document, ())
+    root = reading.root
+    if not reading.is_readable or root is None or root.name != "DeleteResult":
+        raise InternalError
+    outcome = Outcome.of_error(AccessDenied())
+    errors = "".join(_result(deletion, outcome, root.prefix) for deletion in refused).encode()
+    document, end = reading.document, root.end
+    if document.startswith(b"</", end):
+        return reading.written(document[:end] + errors + document[end:])
+    # The root is one empty tag, which ends here.
+    name = (root.prefix + root.name).encode()
+    opening = document[root.start : end].rstrip()
+    if not opening.endswith(b"/>"):
+        raise InternalError
+    return reading.written(document[: root.start] + b"%s>%s</%s>" % (opening[:-2], errors, name) + document[end:])
 
 
 def judge_response(
@@ -208,23 +257,29 @@ def result_document(deletions: Deletions, outcomes: Iterable[Outcome]) -> bytes:
     Args:
         outcomes: One outcome for each object, in order.
     """
-    parts = []
-    for deletion, outcome in zip(deletions.wanted, outcomes, strict=True):
-        name = _element("Key", deletion.key)
-        if deletion.version_id:
-            name += _element("VersionId", deletion.version_id)
-        if outcome.code:
-            reason = _element("Code", outcome.code) + _element("Message", outcome.message)
-            parts.append(f"<Error>{name}{reason}</Error>")
-        elif not deletions.is_quiet:
-            if outcome.marker is not None:
-                name += "<DeleteMarker>true</DeleteMarker>"
-                name += _element("DeleteMarkerVersionId", outcome.marker) if outcome.marker else ""
-            parts.append(f"<Deleted>{name}</Deleted>")
+    parts = [
+        _result(deletion, outcome)
+        for deletion, outcome in zip(deletions.wanted, outcomes, strict=True)
+        if outcome.code or not deletions.is_quiet
+    ]
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{"".join(parts)}</DeleteResult>'
     ).encode()
+
+
+def _result(deletion: Deletion, outcome: Outcome, prefix: str = "") -> str:
+    named = [("Key", deletion.key)]
+    if deletion.version_id:
+        named.append(("VersionId", deletion.version_id))
+    if outcome.code:
+        named += [("Code", outcome.code), ("Message", outcome.message)]
+    elif outcome.marker is not None:
+        named.append(("DeleteMarker", "true"))
+        if outcome.marker:
+            named.append(("DeleteMarkerVersionId", outcome.marker))
+    kind = f"{prefix}{'Error' if outcome.code else 'Deleted'}"
+    return f"<{kind}>{''.join(_element(prefix + name, text) for name, text in named)}</{kind}>"
 
 
 def _element(name: str, text: str) -> str:

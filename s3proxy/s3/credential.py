@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from s3proxy.s3.errors import ExpiredToken, InvalidAccessKeyId, InvalidToken
@@ -51,8 +51,12 @@ class Credential:
         backend: Name of the backend that all requests of this key go to; None if the bucket decides.
         backend_keys: Names of the keys that sign its requests, each for one backend; empty if the backend's own key
             signs.
-        allow: Access rules; None if everything is allowed.
+        allow: Access rules, ``ACTION:BUCKET/PREFIX*``; None if everything is allowed that `deny` does not name.
+        deny: Access rules that win over those of `allow`.
+        networks: The networks or addresses from which the key may be used; empty for all.
+        is_read_only: Whether its requests must change nothing.
         budget: What all requests of this key may use together; None for the default of each key.
+        is_restricted: Whether `allow`, `deny`, `networks` or `is_read_only` restricts what the key may do.
     """
 
     access_key_id: str
@@ -66,6 +70,14 @@ class Credential:
     backend_keys: tuple[str, ...] = ()
     allow: tuple[str, ...] | None = None
     budget: BudgetLimits | None = None
+    deny: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    is_read_only: bool = False
+    is_restricted: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        is_restricted = self.allow is not None or bool(self.deny or self.networks) or self.is_read_only
+        object.__setattr__(self, "is_restricted", is_restricted)
 
     def __repr__(self) -> str:
         return f"<Credential {self.access_key_id}>"

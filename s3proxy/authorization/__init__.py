@@ -1,0 +1,3 @@
+"""
+What an authenticated client may do.
+"""
