@@ -12,8 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from zope.interface import Attribute, Interface
 
-from s3proxy.authentication.verdict import Authenticated
-from s3proxy.s3.address import Address
+from s3proxy.authorization.access_request import AccessRequest
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.head import RequestHead
@@ -145,9 +144,10 @@ class IAuthorizer(Interface):
     Decides what an authenticated client may do.
     """
 
-    def authorize(head: RequestHead, address: Address, authenticated: Authenticated) -> Deferred[None] | None:
+    def authorize(asked: AccessRequest) -> Deferred[None] | None:
         """
-        Allow a request, or refuse it.
+        Allow a request, or refuse it. Called once for each request that the rules of its key allow; for DeleteObjects
+        once for each object of its document instead, after the document is verified.
 
         Returns:
             None, or a Deferred of None if the decision takes time. It is cancelled when the client disconnects, and

@@ -118,6 +118,22 @@ def deletion_access(bucket: bytes, key: bytes, *, names_version: bool) -> Access
     return Access(str(action), Scope.KEY, bucket, key)
 
 
+def scope_of(operation: Operation) -> Scope:
+    """
+    Return which part of a bucket an operation is about.
+    """
+    if operation.level is Level.SERVICE:
+        return Scope.SERVICE
+    if operation.action is None or not operation.action.startswith("s3:"):
+        # The operations of directory buckets name further keys, or give a session for all of them.
+        return Scope.WHOLE
+    if operation.level is Level.OBJECT:
+        return Scope.KEY
+    if operation is HEAD_BUCKET or operation.action == GET_BUCKET_LOCATION:
+        return Scope.PRESENCE
+    return Scope.PREFIX if b"prefix" in operation.parameters else Scope.WHOLE
+
+
 def other_reading(key: bytes) -> bytes | None:
     """
     Return the key that a backend sees if it resolves a key as the path of a file; None if it would see the same key.
@@ -143,22 +159,15 @@ def other_reading(key: bytes) -> bytes | None:
 
 
 def _own_access(head: RequestHead, address: Address, classification: Classification, action: str) -> Access:
-    operation, bucket = classification.operation, address.bucket
-    if operation.level is Level.SERVICE:
-        return Access(action, Scope.SERVICE, b"")
-    if not action.startswith("s3:"):
-        # The operations of directory buckets name further keys, or give a session for all of them.
-        return Access(action, Scope.WHOLE, bucket)
-    if operation.level is Level.OBJECT:
+    operation, scope = classification.operation, scope_of(classification.operation)
+    if scope is Scope.KEY:
         if b"versionId" in classification.passed_names and operation.version_action is not None:
             action = operation.version_action
-        return Access(action, Scope.KEY, bucket, address.key)
-    if operation is HEAD_BUCKET or action == GET_BUCKET_LOCATION:
-        return Access(action, Scope.PRESENCE, bucket)
-    if b"prefix" in operation.parameters:
+        return Access(action, scope, address.bucket, address.key)
+    if scope is Scope.PREFIX:
         prefix = dict(query_items(head.raw_query)).get(b"prefix", b"") if head.raw_query else b""
-        return Access(action, Scope.PREFIX, bucket, prefix)
-    return Access(action, Scope.WHOLE, bucket)
+        return Access(action, scope, address.bucket, prefix)
+    return Access(action, scope, address.bucket)
 
 
 def _of_headers(head: RequestHead, address: Address, operation: Operation) -> list[Access]:

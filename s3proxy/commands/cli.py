@@ -10,11 +10,12 @@ import os
 import pwd
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from s3proxy import __version__
+from s3proxy.commands.may import UnknownWord, explain
 from s3proxy.commands.presign import add_presign, run_presign
 from s3proxy.configuration.exposure import exposed_files
 from s3proxy.configuration.loading import Configuration, read_configuration
@@ -22,6 +23,7 @@ from s3proxy.configuration.options import MAX_PORT, SOURCE, CredentialsSettings,
 from s3proxy.configuration.tables import Faults, NotAccepted, counted
 from s3proxy.credentials.source import ANY_NAMES, KeyRules, count_keys, open_source
 from s3proxy.doctor.command import add_doctor, run_doctor
+from s3proxy.interfaces import ICredentialSource
 from s3proxy.multipart.directory import NoDirectory, find_directory
 from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.account import SignatureVersion
@@ -46,6 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="report the errors in a configuration file, each with its location")
     check.add_argument("file", type=Path, help="the configuration file (TOML); the keys of clients are checked, too")
+    check.add_argument(
+        "--may",
+        nargs=3,
+        metavar=("KEY", "ACTION", "BUCKET/KEY"),
+        help="say instead whether a key may do something, and which of its rules decides; the exit status is 1 if not",
+    )
     demo = commands.add_parser("demo", help="run a demonstration, then serve until Ctrl-C")
     demo.add_argument("--once", action="store_true", help="exit after the demonstration")
     demo.add_argument("--port", type=_port, default=0, help="the port for http; https uses the next one")
@@ -53,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_doctor(commands.add_parser("doctor", help="probe a storage system and suggest a profile"))
     options = parser.parse_args(arguments)
     if options.command == "check":
-        return _check(options.file)
+        return _check(options.file, options.may)
     if options.command == "presign":
         return run_presign(options)
     if options.command == "doctor":
@@ -75,7 +83,7 @@ def _port(text: str) -> int:
     return port
 
 
-def _check(path: Path) -> int:
+def _check(path: Path, asked: Sequence[str] | None) -> int:
     told: list[str] = []
     settings, source = None, None
     try:
@@ -95,6 +103,28 @@ def _check(path: Path) -> int:
         told += [fault.told_of(error.path or path) for fault in error.faults]
     if settings is None or source is None:
         return _wrong(told)
+    if asked is not None:
+        return _explain(source.list_credentials(), *asked)
+    _warn(configuration, path, settings, source)
+    print(f"{path}: ok, {counted(len(settings.backends), 'backend')}, {count_keys(source)}")
+    return 0
+
+
+def _explain(keys: Collection[Credential] | None, key_id: str, action: str, resource: str) -> int:
+    if keys is None:
+        return _wrong(["this source cannot list its keys"])
+    try:
+        is_allowed, why = explain(keys, key_id, action, resource)
+    except UnknownWord as error:
+        return _wrong([str(error)])
+    print(f"{'allowed' if is_allowed else 'refused'}: {why}")
+    return 0 if is_allowed else WRONG
+
+
+def _warn(configuration: Configuration, path: Path, settings: Settings, source: ICredentialSource) -> None:
+    """
+    Print what is accepted, and probably not meant.
+    """
     for backend in settings.backends:
         if backend.commit is None and not PROFILES[backend.profile].proves_tail:
             print(
@@ -126,8 +156,6 @@ def _check(path: Path) -> int:
         print(f"warning: {sharing}; without access rules each can read, change and delete the objects of the others")
     for file, why in exposed_files(configuration, path, settings, source):
         print(f"warning: {file}: {why}")
-    print(f"{path}: ok, {counted(len(settings.backends), 'backend')}, {count_keys(source)}")
-    return 0
 
 
 def _wrong(told: Iterable[str]) -> int:

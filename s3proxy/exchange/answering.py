@@ -154,7 +154,7 @@ class Answering:
             record.object_size = admitted.multipart.object_size
         if self._mending is not None:
             use = self._mending.response_use(response.head, use)
-        if admitted.onward.edit_result is not None and response.head.status < 300 and response.head.content_length != 0:
+        if admitted.onward.edit_result is not None and response.head.status < 300:
             use = ResponseUse.CONVERT
         self._use = use
         if response.head.status < 400 and self._exchange.state is State.SENDING:

@@ -186,6 +186,7 @@ class Asking:
                 if profile.misplaces_latest
                 else None
             ),
+            permit=admitted.onward.permit_deletion,
         )
         self._ask(deleting.start(), self._answered)
 

@@ -7,17 +7,12 @@ Until that is done, s3proxy reads nothing of its body and sends nothing to a bac
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from s3proxy.authentication.reading import carries_form, read_claim, read_form_claim
 from s3proxy.authentication.verdict import Authenticated, admit_anonymous, admit_preflight, verify_claim
-from s3proxy.authorization.accesses import deletion_access
-from s3proxy.authorization.buckets import visible_buckets
-from s3proxy.authorization.permission import check_permission, is_change
-from s3proxy.authorization.rules import Rules
 from s3proxy.backend.backend import Backend
 from s3proxy.body.plan import plan_body
 from s3proxy.exchange.admitted import Admitted
@@ -25,13 +20,12 @@ from s3proxy.exchange.budget import Spent
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.forms import FormReading
 from s3proxy.exchange.judgement import wait_for
+from s3proxy.exchange.permission import Permission
 from s3proxy.exchange.record import Record
 from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.forwarding.conditions import Conditions
 from s3proxy.forwarding.onward import Onward
 from s3proxy.frontend.forwarded import Origin
-from s3proxy.interfaces import IAuthorizer
-from s3proxy.mending.deletions import Deletion
 from s3proxy.mending.keys import check_keys
 from s3proxy.mending.mending import Mending
 from s3proxy.mending.restrictions import check_restrictions
@@ -46,17 +40,15 @@ from s3proxy.s3.classification import WRITING_METHODS, Classification, check_met
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import (
     AccessDenied,
-    InternalError,
     MethodNotAllowed,
     NotImplementedByProxy,
-    S3Error,
     ServiceUnavailable,
     SlowDown,
 )
 from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import METHODS, Fields, RequestHead
 from s3proxy.s3.limits import MAX_KEY_SIZE
-from s3proxy.s3.operation import DELETE_OBJECTS, LIST_BUCKETS, PUT_OBJECT, BodyUse, Operation
+from s3proxy.s3.operation import PUT_OBJECT, BodyUse, Operation
 
 _CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
 
@@ -96,7 +88,7 @@ class Judge:
             S3Error: The error for the client.
         """
         context, head, record = self._context, self._request.head, self._record
-        realm = context.settings.realm
+        realm, claim = context.settings.realm, None
         if context.is_draining:
             raise SlowDown
         if head.method not in METHODS:
@@ -119,7 +111,7 @@ class Judge:
                 return None
             else:
                 authenticated = admit_anonymous(head, address, classify(head, address), realm)
-        return await self._admit(authenticated, address, None)
+        return await self._admit(authenticated, address, claim, None)
 
     async def judge_form(self, form: FormReading) -> Admitted:
         """
@@ -151,7 +143,7 @@ class Judge:
         self._record.address = address
         # The policy covers every field, and so every header that was made from a field.
         authenticated = replace(authenticated, head=head, signed_headers=frozenset(head.fields))
-        return await self._admit(authenticated, address, form)
+        return await self._admit(authenticated, address, claim, form)
 
     # Who sent it
 
@@ -172,18 +164,24 @@ class Judge:
 
     # Which operation it is, which backend gets it, and whether it is allowed
 
-    async def _admit(self, authenticated: Authenticated, address: Address, form: FormReading | None) -> Admitted:
+    async def _admit(
+        self, authenticated: Authenticated, address: Address, claim: Claim | None, form: FormReading | None
+    ) -> Admitted:
         context, record, head = self._context, self._record, authenticated.head
         record.authenticated = authenticated
         classification = self._classify(authenticated, address)
         record.operation = classification.operation
         record.backend = backend = context.choose_backend(head, address, authenticated)
         _check_profile(backend, head, address, classification)
-        rules = None
-        if context.is_read_only or backend.is_read_only or authenticated.credential.is_restricted:
-            rules = self._check_permission(authenticated, address, classification, backend)
-        if context.authorizer is not None:
-            await _authorize(context.authorizer, authenticated, address)
+        permission = None
+        if (
+            context.authorizer is not None
+            or context.is_read_only
+            or backend.is_read_only
+            or authenticated.credential.is_restricted
+        ):
+            permission = self._permission(authenticated, address, classification, claim)
+            await permission.judge(backend)
         computes_md5 = backend.account.profile.loses_objects
         if form is not None:
             plan = form.plan(head, computes_md5=computes_md5)
@@ -215,8 +213,8 @@ class Judge:
         try:
             onward = Onward(head, address, classification, authenticated, backend, context.settings.realm.regions)
             mending = self._adapt(onward, backend, classification.operation, checks_size=multipart is None)
-            if rules is not None:
-                _apply_rules(rules, onward, address, classification.operation)
+            if permission is not None:
+                permission.apply(onward)
             if multipart is not None and (preparing := multipart.prepare(plan.length)) is not None:
                 await wait_for(preparing)
         except BaseException:
@@ -249,21 +247,13 @@ class Judge:
             check_request(head, address, classification.operation)
         return classification
 
-    def _check_permission(
-        self, authenticated: Authenticated, address: Address, classification: Classification, backend: Backend
-    ) -> Rules | None:
-        context, head, operation = self._context, authenticated.head, classification.operation
-        if (context.is_read_only or backend.is_read_only) and is_change(operation):
-            raise MethodNotAllowed(head.method, operation.level.value)
-        credential, client_host = authenticated.credential, self._request.origin.client_host
-        try:
-            return check_permission(credential, head, address, classification, client_host)
-        except ValueError as error:
-            # Sources check their rules. Those of an application's own store are checked only here.
-            context.log.error(
-                "the rules of key {key} cannot be read: {reason}", key=credential.access_key_id, reason=str(error)
-            )
-            raise InternalError from None
+    def _permission(
+        self, authenticated: Authenticated, address: Address, classification: Classification, claim: Claim | None
+    ) -> Permission:
+        signed_at = claim.signed_at() if claim is not None else None
+        age = None if signed_at is None else (self._record.received_at - signed_at).total_seconds()
+        client_host = self._request.origin.client_host
+        return Permission(self._context, authenticated, address, classification, client_host, age)
 
     # What it may take of the shared budgets
 
@@ -320,29 +310,3 @@ def _check_profile(backend: Backend, head: RequestHead, address: Address, classi
         check_keys(profile, head, address, classification.operation)
     if profile.restrictions is not None:
         check_restrictions(profile, head, address, classification, keeps_multipart=backend.keeps_multipart)
-
-
-def _apply_rules(rules: Rules, onward: Onward, address: Address, operation: Operation) -> None:
-    """
-    Let the rules decide about what only the document of a request or of its response names.
-    """
-    if operation is DELETE_OBJECTS:
-        onward.may_delete = partial(_may_delete, rules, address.bucket)
-    elif operation is LIST_BUCKETS and rules.hides_buckets:
-        onward.edit_result = partial(visible_buckets, rules)
-
-
-def _may_delete(rules: Rules, bucket: bytes, deletion: Deletion) -> bool:
-    return rules.permits(deletion_access(bucket, deletion.key.encode(), names_version=bool(deletion.version_id)))
-
-
-async def _authorize(authorizer: IAuthorizer, authenticated: Authenticated, address: Address) -> None:
-    deciding = authorizer.authorize(authenticated.head, address, authenticated)
-    if deciding is None:
-        return
-    try:
-        await wait_for(deciding)
-    except S3Error:
-        raise
-    except Exception:
-        raise ServiceUnavailable from None

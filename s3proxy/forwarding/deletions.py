@@ -4,7 +4,7 @@ Carry out one DeleteObjects request as many: each object of the document is dele
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, FirstError, succeed
@@ -85,6 +85,8 @@ class DeletingEach:
         writes_own_errors: The profile's attribute of that name.
         list_versions: Returns the request for the versions of a key, which must be known before one of them is deleted;
             None if the backend deletes a version correctly.
+        permit: Asks whether an object may be deleted; raises the S3Error that the document gets for it if not. None if
+            nobody must be asked.
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class DeletingEach:
         *,
         writes_own_errors: bool = False,
         list_versions: Callable[[KeyVersions], BackendRequest] | None = None,
+        permit: Callable[[Deletion], Awaitable[None]] | None = None,
     ) -> None:
         self._held = held
+        self._permit = permit
         self._list_versions = list_versions
         self._asked: dict[str, _AskedKey] = {}
         if list_versions is not None:
@@ -181,6 +185,8 @@ class DeletingEach:
     async def _delete(self, deletion: Deletion) -> Outcome:
         try:
             request = self._make_request(deletion)
+            if self._permit is not None:
+                await self._permit(deletion)
             if self._list_versions is not None and deletion.version_id:
                 await self._check(deletion, self._list_versions)
             response = await self._send(request)

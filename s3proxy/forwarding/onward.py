@@ -4,7 +4,7 @@ A request as its backend gets it: headers, target, region and signature, unchang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -86,6 +86,8 @@ class Onward:
         origin: The headers that name the client to the backend.
         deletions: The objects to delete one by one in place of the request; None if the request itself is sent.
         may_delete: Returns True if the client may delete an object of its document; None if it may delete any.
+        permit_deletion: Asks whether the client may delete an object of its document; None if nobody must be asked.
+            Otherwise the objects are deleted one by one.
         edit_result: Returns the document of a successful response as the client may see it; None if it may see all.
         completed_etag: The entity tag of the object that the request makes of parts, if the backend does not report it;
             otherwise empty.
@@ -127,6 +129,7 @@ class Onward:
         "origin",
         "passed",
         "passed_names",
+        "permit_deletion",
     )
 
     def __init__(
@@ -163,6 +166,7 @@ class Onward:
         self.head = head
         self.deletions: Deletions | None = None
         self.may_delete: Callable[[Deletion], bool] | None = None
+        self.permit_deletion: Callable[[Deletion], Awaitable[None]] | None = None
         self.edit_result: Callable[[bytes], bytes] | None = None
         self.completed_etag = b""
         self._document: bytes | None = None
@@ -258,7 +262,7 @@ class Onward:
         if operation is COMPLETE_MULTIPART_UPLOAD and profile.omits_etags:
             self.completed_etag = etag_of_parts(document)
         if operation is DELETE_OBJECTS:
-            if profile.deletes_one_by_one:
+            if profile.deletes_one_by_one or self.permit_deletion is not None:
                 self.deletions = read_deletions(document)
                 return
             if profile.refused_keys is not None:

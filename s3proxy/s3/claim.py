@@ -80,6 +80,12 @@ class Claim:
     waivable: Waivable = field(default_factory=list, kw_only=True)
     verified_text: bytes = field(default=b"", init=False)
 
+    def signed_at(self) -> datetime | None:
+        """
+        Return the time at which the signature was made, by the client's clock; None if the signature does not say it.
+        """
+        return None
+
     def fingerprint(self) -> bytes:
         """
         Return a hash of the access key and of the string it signed: the same for every spelling of one signature.

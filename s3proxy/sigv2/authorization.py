@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier, Claim, Waivable, read_request_date
+from s3proxy.s3.date import parse_date
 from s3proxy.s3.errors import AccessDenied, InvalidArgument, format_iso8601
 from s3proxy.s3.head import Fields, RequestHead, index_headers
 from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
@@ -46,6 +47,11 @@ class V2Claim(Claim):
     """
 
     strings_to_sign: tuple[bytes, ...]
+
+    def signed_at(self) -> datetime | None:
+        fields = self.head.fields
+        raw_date = fields.value(b"x-amz-date") or fields.value(b"date")
+        return parse_date(raw_date) if self.carrier is Carrier.V2_HEADER and raw_date is not None else None
 
 
 def read_header_claim(head: RequestHead, address: Address, authorization: bytes, now: datetime) -> V2Claim:

@@ -5,10 +5,12 @@ What a client claims with Signature V4 or V4A: well-formed, not yet believed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from s3proxy.s3.address import PLAIN_PATH
 from s3proxy.s3.claim import Carrier, Claim
+from s3proxy.s3.date import parse_basic_iso
 from s3proxy.s3.head import Fields
 from s3proxy.s3.query import query_items
 from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
@@ -73,6 +75,9 @@ class SignatureClaim(Claim):
         Whether the signature is in the query.
         """
         return self.carrier in _PRESIGNED
+
+    def signed_at(self) -> datetime | None:
+        return parse_basic_iso(self.date)
 
     def canonical_request(self) -> bytes:
         """

@@ -17,11 +17,9 @@ import pytest
 import pytest_twisted
 
 from s3proxy.authentication.realm import Anonymous
-from s3proxy.authentication.verdict import Authenticated
+from s3proxy.authorization.access_request import AccessRequest
 from s3proxy.profiles.known import PROFILES
-from s3proxy.s3.address import Address
 from s3proxy.s3.errors import AccessDenied
-from s3proxy.s3.head import RequestHead
 from tests.oracle.judge import read_place_of_eucalyptus, read_source_of_eucalyptus
 from tests.support.eucalyptus import FAMILY, W, asks_for_versions, request, respond_as_storage, service_path
 from tests.support.harness import Harness
@@ -103,11 +101,11 @@ class OnlyOpen:
     Allows every operation on one bucket.
     """
 
-    def authorize(self, head: RequestHead, address: Address, authenticated: Authenticated) -> None:
+    def authorize(self, asked: AccessRequest) -> None:
         """
         Refuse any other bucket.
         """
-        if address.bucket != OPEN:
+        if asked.address.bucket != OPEN:
             raise AccessDenied
 
 

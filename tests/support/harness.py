@@ -225,6 +225,9 @@ class Harness:
     trust: Trust = field(default_factory=Trust)
     domains: tuple[bytes, ...] = (b"s3.example.test",)
     multipart: MultipartStore | None = None
+    extensions: tuple[str, ...] | None = None
+    is_read_only: bool = False
+    has_read_only_backend: bool = False
 
     def __post_init__(self) -> None:
         self.records: list[AccessRecord] = []
@@ -260,6 +263,8 @@ class Harness:
             spooled_size=sys.maxsize if self.spools else 0,
             conditions=self.conditions,
             keeps_multipart=self.uploads is not None,
+            extensions=self.extensions,
+            is_read_only=self.has_read_only_backend,
         )
         tokens = {c.session_token.encode() for c in self.credentials.values() if c.session_token}
         self.store = MemoryStore(self.credentials)
@@ -276,6 +281,7 @@ class Harness:
                     ),
                     self.body_limits,
                     replay_window=self.replay_window,
+                    is_read_only=self.is_read_only,
                 ),
                 self.store,
                 lambda head, address, authenticated: backend,
