@@ -9,7 +9,7 @@ from collections.abc import Collection
 from s3proxy.authorization.accesses import Access, Scope, scope_of
 from s3proxy.authorization.actions import ACTIONS, LIST_ALL_BUCKETS
 from s3proxy.authorization.rules import Rules
-from s3proxy.configuration.tables import accepted_names
+from s3proxy.configuration.tables import nearest
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.operation import DELETE_OBJECT, OPERATIONS, READ_METHODS
 
@@ -33,10 +33,10 @@ def explain(keys: Collection[Credential], key_id: str, action: str, resource: st
     """
     named = {key.access_key_id: key for key in keys}
     if key_id not in named:
-        raise UnknownWord(f"key: {accepted_names(key_id, named)}")
+        raise UnknownWord(f'there is no key "{key_id}"{nearest(key_id, named)}')
     action = action if ":" in action else f"s3:{action}"
     if action not in ACTIONS:
-        raise UnknownWord(f"action: {accepted_names(action, ACTIONS)}")
+        raise UnknownWord(f'there is no action "{action}"{nearest(action, ACTIONS)}')
     credential = named[key_id]
     if credential.is_disabled:
         return False, "the key is disabled"

@@ -423,7 +423,7 @@ def _patch_context(module: ModuleType) -> None:
             backend.agent.oracle_proxied = True
             owner = _owner.get()
             if owner is not None and owner.client is not None:
-                owner.client.facts = _facts(backend, self.settings)
+                owner.client.facts = _facts(backend, self)
                 owner.client.claimed_place = address.bucket, address.key
             return backend
 
@@ -461,8 +461,8 @@ def _in_context(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _facts(backend: Any, settings: Any) -> Facts:
-    account = backend.account
+def _facts(backend: Any, context: Any) -> Facts:
+    account, settings = backend.account, context.settings
     profile = account.profile
     window = settings.replay_window
     if window is not None and not hasattr(window, "oracle_taken"):
@@ -476,7 +476,7 @@ def _facts(backend: Any, settings: Any) -> Facts:
         profile.mends_reads,
         profile.overrides_responses,
         profile.lists_v1,
-        profile.deletes_one_by_one,
+        profile.deletes_one_by_one or context.authorizer is not None,
         backend.forwarded,
         window.oracle_taken if window is not None else None,
         profile.reserved_segments,
