@@ -28,7 +28,7 @@ from .operations import BUCKET, IGNORED, OBJECT, SERVICE, classify, known_names,
 from .wire import AUTHENTICATION, HOP_BY_HOP, ClientStream, Head, decoded, decoded_item, fully_decoded
 
 TOLERATED = {
-    "delete one by one": "DeleteObjects becomes one DeleteObject a key: the backend lacks it, or an authorizer is asked.",
+    "delete one by one": "DeleteObjects becomes a DeleteObject for each key: it is lacking, or an authorizer is asked.",
     "measured": "A read of a range or a part, or on a condition, is measured by HEAD: Eucalyptus reads both otherwise.",
     "explained": "HEAD answered 403 is asked again as GET of one byte: only a document says whose signature is meant.",
     "form": "A POST form is a PutObject: its fields are the headers, its policy covers all of them.",
