@@ -170,16 +170,11 @@ class Judge:
         context, record, head = self._context, self._record, authenticated.head
         record.authenticated = authenticated
         classification = self._classify(authenticated, address)
-        record.operation = classification.operation
+        record.operation = operation = classification.operation
         record.backend = backend = context.choose_backend(head, address, authenticated)
         _check_profile(backend, head, address, classification)
-        permission = None
-        if (
-            context.authorizer is not None
-            or context.is_read_only
-            or backend.is_read_only
-            or authenticated.credential.is_restricted
-        ):
+        permission, credential = None, authenticated.credential
+        if context.authorizer is not None or context.is_read_only or backend.is_read_only or credential.is_restricted:
             permission = self._permission(authenticated, address, classification, claim)
             await permission.judge(backend)
         computes_md5 = backend.account.profile.loses_objects
@@ -188,7 +183,7 @@ class Judge:
         else:
             plan = plan_body(
                 head,
-                classification.operation,
+                operation,
                 authenticated,
                 context.settings.body_limits,
                 spooled_size=backend.spooled_size,
@@ -196,15 +191,15 @@ class Judge:
                 exempted=context.counts.exempted,
             )
         multipart = None
-        if backend.keeps_multipart and classification.operation.is_part_of_upload:
-            multipart = self._keep_upload(authenticated, address, backend, classification.operation)
+        if backend.keeps_multipart and operation.is_part_of_upload:
+            multipart = self._keep_upload(authenticated, address, backend, operation)
             if plan.use is BodyUse.OBJECT:
                 # A part goes to the disk, whatever its size.
                 plan = replace(plan, streams=False, memory_size=0)
         has_body = self._request.head.has_body
         ticket = context.budgets.admit(
             authenticated.access_key_id,
-            authenticated.credential.budget,
+            credential.budget,
             has_body=has_body,
             memory=plan.memory if has_body else 0,
         )
@@ -212,7 +207,7 @@ class Judge:
             await self._wait_for_ticket(ticket.waiting)
         try:
             onward = Onward(head, address, classification, authenticated, backend, context.settings.realm.regions)
-            mending = self._adapt(onward, backend, classification.operation, checks_size=multipart is None)
+            mending = self._adapt(onward, backend, operation, checks_size=multipart is None)
             if permission is not None:
                 permission.apply(onward)
             if multipart is not None and (preparing := multipart.prepare(plan.length)) is not None:
@@ -223,17 +218,9 @@ class Judge:
             if ticket is not None:
                 ticket.release()
             raise
+        conditions = Conditions(onward) if onward.is_conditional else None
         return Admitted(
-            authenticated,
-            address,
-            classification.operation,
-            backend,
-            plan,
-            ticket,
-            onward,
-            mending,
-            Conditions(onward) if onward.is_conditional else None,
-            multipart,
+            authenticated, address, operation, backend, plan, ticket, onward, mending, conditions, multipart
         )
 
     def _classify(self, authenticated: Authenticated, address: Address) -> Classification:

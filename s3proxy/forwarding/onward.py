@@ -132,6 +132,11 @@ class Onward:
         "permit_deletion",
     )
 
+    deletions: Deletions | None
+    may_delete: Callable[[Deletion], bool] | None
+    permit_deletion: Callable[[Deletion], Awaitable[None]] | None
+    edit_result: Callable[[bytes], bytes] | None
+
     def __init__(
         self,
         head: RequestHead,
@@ -164,10 +169,7 @@ class Onward:
         if account.profile.preflight_header and head.method == b"OPTIONS":
             passed = asking_for(passed, account.profile.preflight_header)
         self.head = head
-        self.deletions: Deletions | None = None
-        self.may_delete: Callable[[Deletion], bool] | None = None
-        self.permit_deletion: Callable[[Deletion], Awaitable[None]] | None = None
-        self.edit_result: Callable[[bytes], bytes] | None = None
+        self.deletions = self.may_delete = self.permit_deletion = self.edit_result = None
         self.completed_etag = b""
         self._document: bytes | None = None
         self.dropped_count = len(dropped)

@@ -384,8 +384,8 @@ async def test_an_archive_that_is_unpacked() -> None:
     MinIO unpacks such an archive, and writes keys that no rule was asked about.
     """
     request = request_for(OPERATIONS["PutObject"], headers={"x-amz-meta-snowball-auto-extract": "true"})
-    await refused(request, profile=PROFILES["minio"])
-    await allowed(request, allow=("write:mine",), profile=PROFILES["generic"])
+    await refused(request)
+    await allowed(request, allow=("write:mine",))
 
 
 @ensureDeferred

@@ -63,7 +63,7 @@ def refusal(profile: str, deletion: Deletion, bucket: bytes = b"b") -> str:
         (Deletion("k", "v1"), b"b", ""),
         (Deletion("k" * 1024), b"b", ""),
         (Deletion("k" * 1025), b"b", "KeyTooLongError"),
-        (Deletion("k", is_conditional=True), b"b", "NotImplemented"),
+        (Deletion("k", conditions=(("ETag", "e"),)), b"b", "NotImplemented"),
         (Deletion("k"), b"services", "AccessDenied"),
         (Deletion("a\x01"), b"b", "InvalidArgument"),
         (Deletion("k", " \t"), b"b", "InvalidArgument"),

@@ -8,11 +8,12 @@ import pytest
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 
 from s3proxy.frontend.forwarded import Origin, believed_origin
-from s3proxy.frontend.peers import Peers, Trust, parse_address
+from s3proxy.frontend.peers import Peers, Trust
 from s3proxy.frontend.proxy_protocol import UnnamedClient
 from s3proxy.s3.errors import BadRequest
 from s3proxy.s3.head import parse_request_head
 from s3proxy.s3.limits import MAX_FORWARDED_HOPS
+from s3proxy.s3.network import parse_ip_address
 
 PEERS = Peers(["10.0.0.0/8", "2001:db8::/32"])
 OWN = Origin("10.0.0.1", b"http")
@@ -56,7 +57,7 @@ def test_an_address_of_one_link() -> None:
     It has no meaning on another link.
     """
     with pytest.raises(ValueError, match="fe80"):
-        parse_address("fe80::1%eth0")
+        parse_ip_address("fe80::1%eth0")
 
 
 def read(form: str, *lines: bytes) -> Origin:
