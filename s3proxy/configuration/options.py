@@ -247,7 +247,10 @@ SECRET = text("printable text", is_secret=True)
 FILE = text("a path; a relative path starts from the directory of the configuration file")
 ENVIRONMENT = text("the name of an environment variable")
 PATTERN = text('a bucket name, or a pattern like "public-*"', _check_pattern)
-SOURCE = text(accepted_sources(), check_source)
+SOURCE = text(accepted_sources(), check_source, is_secret=True)
+"""
+The URL of a source may contain a password.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -863,7 +866,7 @@ class Settings:
         backends: At least one backend, the default first. Each has a region and, if its requests are signed,
             ``secret_access_key``.
         backend_keys: The backend keys; ``secret_access_key`` is set in each.
-        credential_source: The source of client keys, as in the file.
+        credentials: The source of client keys, as in the file.
         directory: The directory where relative paths of that source start.
     """
 
@@ -872,7 +875,7 @@ class Settings:
     backends: tuple[BackendSettings, ...]
     backend_keys: tuple[BackendKeySettings, ...]
     routes: tuple[RouteSettings, ...]
-    credential_source: str
+    credentials: CredentialsSettings
     directory: Path
     anonymous: AnonymousSettings
     limits: Limits

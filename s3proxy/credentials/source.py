@@ -39,7 +39,8 @@ The rules if there is no configuration.
 
 Opener = Callable[[str, Path, KeyRules], ICredentialSource]
 """
-Opens a source. It gets the argument after the word, the directory where relative paths start, and the rules for keys.
+Opens a source. It gets the argument after the word, or the whole source if that is a URL; the directory where relative
+paths start; and the rules for keys.
 `s3proxy.interfaces.ICredentialSource` says what opening may do. It raises `Faults`; a fault of a file has the file's
 path, any other fault has the place ``credentials.source``.
 """

@@ -96,7 +96,7 @@ class Generation:
         self.proxies: list[Proxy] = []
         server, limits = settings.server, settings.limits
         try:
-            self.credentials = open_source(settings.credential_source, settings.directory, _key_rules(settings))
+            self.credentials = open_source(settings.credentials.source, settings.directory, _key_rules(settings))
             self.backends = {backend.name: self._backend(backend, former) for backend in settings.backends}
             if former is not None and former.settings.log == settings.log:
                 self.access_log: AccessLog = former.access_log
