@@ -205,8 +205,9 @@ class CachedCredentials:
         Forget a key, which has changed; with None, have all keys asked for again, because any may have changed.
 
         An answer that is on its way may be older than the change. It is given to those who wait for it, and not
-        remembered.
+        remembered. An origin that tells of changes is not down, as far as it knows.
         """
+        self._is_up()
         if access_key_id is None:
             self._remembered.expire()
             outdated = [fetch for fetch in self._fetches.values() if fetch in self._running]

@@ -576,6 +576,20 @@ def test_a_question_that_waits_for_its_turn_is_not_from_before_the_change() -> N
     assert cached.look_up("A").value == key("A")
 
 
+def test_an_origin_that_tells_of_changes_is_up() -> None:
+    """
+    So after it is connected again, no key is served as it was.
+    """
+    cached = Cached()
+    cached.know(key())
+    cached.break_down()
+
+    cached.origin.changed(None)
+
+    assert cached.look_up("A").is_waiting
+    assert cached.look_up("B").is_waiting
+
+
 def test_tokens_are_those_of_the_known_keys() -> None:
     """
     Two keys may have one; a rotated one is gone.
