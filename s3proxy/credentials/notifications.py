@@ -127,7 +127,7 @@ class Notifications:
         """
         return self._name
 
-    def doRead(self) -> Exception | None:
+    def doRead(self) -> Any:
         """
         Read what has arrived.
 

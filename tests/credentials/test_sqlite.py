@@ -353,7 +353,9 @@ def test_the_table_refuses_what_cannot_be_read(path: Path, columns: dict[str, An
     database.close()
 
 
-@pytest.mark.parametrize("expires", ["2030-01-01T00:00:00Z", "2030-01-01T00:00:00+02:00", "2030-01-01 00:00:00.5-08:00"])
+@pytest.mark.parametrize(
+    "expires", ["2030-01-01T00:00:00Z", "2030-01-01T00:00:00+02:00", "2030-01-01 00:00:00.5-08:00"]
+)
 @pytest_twisted.ensureDeferred
 async def test_the_table_takes_what_can_be_read(path: Path, expires: str) -> None:
     """

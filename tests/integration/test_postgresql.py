@@ -56,7 +56,9 @@ def lines(logs: list[dict[str, Any]]) -> list[str]:
     """
     Return the lines about the source.
     """
-    return [event["log_format"].format(**event) for event in logs if str(event.get("name", "")).startswith("postgresql:")]
+    return [
+        event["log_format"].format(**event) for event in logs if str(event.get("name", "")).startswith("postgresql:")
+    ]
 
 
 async def listening(daemon: DatabaseDaemon) -> None:
@@ -297,7 +299,9 @@ async def test_a_value_that_python_cannot_have(server: PostgreSQL) -> None:
     server.execute("ALTER TABLE s3proxy_keys ADD CONSTRAINT s3proxy_keys_expires_check CHECK (isfinite(expires))")
 
     assert statuses == [503, 200]
-    assert lines(logs) == ["postgresql://127.0.0.1/keys: wrong description of key W: a column cannot be read: DataError"]
+    assert lines(logs) == [
+        "postgresql://127.0.0.1/keys: wrong description of key W: a column cannot be read: DataError"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -363,7 +367,9 @@ async def test_tls(server: PostgreSQL, tmp_path: Path) -> None:
     server.put("A", disabled=True)
     await told(daemon, "A")
     disabled = await daemon.statuses("A")
-    used = server.execute("SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND usename = %s", (READER,))
+    used = server.execute(
+        "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND usename = %s", (READER,)
+    )
     await daemon.close()
     daemon = DatabaseDaemon(tmp_path, f"{url}other.pem")
     with capturedLogs() as logs:
@@ -403,4 +409,6 @@ async def test_the_end_of_a_daemon_closes_its_connections(server: PostgreSQL) ->
         writer.rollback()
     with pytest.raises(ServiceUnavailable):
         await looking
-    await until(lambda: server.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", (READER,)) == [(0,)], 200)
+    await until(
+        lambda: server.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", (READER,)) == [(0,)], 200
+    )
