@@ -36,6 +36,8 @@ class SourceForm:
 
 SOURCES = {
     "file": SourceForm("PATH", "s3proxy.credentials.file.open_file"),
+    "ldap": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap"),
+    "ldaps": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap"),
 }
 """
 The kinds of credential sources by their words.
