@@ -622,7 +622,26 @@ class CredentialsSettings:
     """
 
     source: str = option(SOURCE, "The source of the clients' keys. They are read again on SIGHUP.", "file:keys.toml")
+<<<<<<< HEAD
     ldap: LDAPSettings = field(default_factory=LDAPSettings)
+=======
+    ttl: float = option(
+        seconds(0, DAY),
+        "Time that a key is used before a database, a directory or a service is asked for it again. A key that was "
+        "changed there is used as it was for at most this time. No other option of this table has an effect on a "
+        "`file:` source, and neither has this one.",
+        60.0,
+    )
+    negative_ttl: float = option(
+        seconds(0, DAY), "The same for a key that the source does not know, or does not describe correctly.", 10.0
+    )
+    stale: float = option(
+        seconds(0, 365 * DAY),
+        "While the source fails, a key is used as the source described it last, for at most this time after that.",
+        3600.0,
+    )
+    entries: int = option(count(1, 10_000_000), "The maximum number of keys that each process remembers.", 100_000)
+>>>>>>> h-sql
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,10 +21,12 @@ class SourceForm:
         argument: What comes after the word and its colon, as a placeholder for messages and the reference. If it begins
             with two slashes, the source is a URL, and the word is its scheme.
         opener: Full name of the function that opens the source: an `Opener` of `s3proxy.credentials.source`.
+        extra: The extra of the package that installs the driver; empty if the source needs none.
     """
 
     argument: str
     opener: str
+    extra: str = ""
 
     @property
     def is_url(self) -> bool:
@@ -36,8 +38,12 @@ class SourceForm:
 
 SOURCES = {
     "file": SourceForm("PATH", "s3proxy.credentials.file.open_file"),
-    "ldap": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap"),
-    "ldaps": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap"),
+    "sqlite": SourceForm("PATH", "s3proxy.credentials.sqlite.open_sqlite"),
+    "postgresql": SourceForm(
+        "//USER@HOST/DATABASE", "s3proxy.credentials.postgresql.open_postgresql", extra="postgresql"
+    ),
+    "ldap": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap", extra="ldap"),
+    "ldaps": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap", extra="ldap"),
 }
 """
 The kinds of credential sources by their words.
