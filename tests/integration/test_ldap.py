@@ -36,7 +36,7 @@ pytestmark = pytest.mark.integration
 
 reactor: Any = _reactor
 
-PAGE = (ROOT / "docs/howto/ldap.md").read_text("utf-8")
+PAGE = (ROOT / "docs/howto/keys-in-ldap.md").read_text("utf-8")
 MIGRATIONS = ROOT / "s3proxy/credentials/migrations/ldap"
 BASE = f"ou=people,{SUFFIX}"
 BIND_DN = f"cn=s3proxy,ou=services,{SUFFIX}"
@@ -59,9 +59,6 @@ def sections() -> dict[str, str]:
 class Site:
     """
     A machine on which somebody follows the page.
-
-    Attributes:
-        secrets: The secrets of the page's key, the first one and the one after its rotation.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -69,18 +66,23 @@ class Site:
         self.authority = CA()
         self.slapd = Slapd(directory)
         self.etc = directory / "etc"
-        self._environment = {**os.environ}
-        self.secrets: list[str] = []
 
-    def follow(self, *titles: str) -> str:
+    def follow(self, *titles: str) -> None:
         """
-        Run the commands of some sections, as one shell; return what they print.
+        Run the commands of some sections.
+        """
+        for title in titles:
+            self.run(sections()[title])
+
+    def run(self, commands: str) -> None:
+        """
+        Run commands of the page. The variables ``secret`` and ``new`` are kept for the next ones.
 
         Only what belongs to the machine differs: the socket of the server, and the directories below ``/etc``. The
         password that a person would enter is in a file.
         """
-        script = "set -eu\n" + "\n".join(sections()[title] for title in titles)
-        script += '\nfor name in secret new; do eval "value=\\${$name:-}"; echo "$value" > "$SAVED/$name"; done\n'
+        script = f"set -eu\n{commands}\n"
+        script += 'for name in secret new; do eval "value=\\${$name:-}"; echo "$value" > "$SAVED/$name"; done\n'
         (self.directory / "admin-password").write_text(ADMIN_PASSWORD)
         for former, this in (
             ("ldapi:///", self.slapd.socket),
@@ -89,11 +91,10 @@ class Site:
             (" -W ", f" -y {self.directory / 'admin-password'} "),
         ):
             script = script.replace(former, this)
-        former_secret = (self.directory / "secret").read_text().strip() if (self.directory / "secret").exists() else ""
-        environment = {**self._environment, "SAVED": str(self.directory), "secret": former_secret}
+        saved = {name: self.secret(name) for name in ("secret", "new") if (self.directory / name).exists()}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "SAVED": str(self.directory), **saved}
         ran = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr + ran.stdout
-        return ran.stdout
 
     def secret(self, name: str) -> str:
         """
@@ -203,12 +204,12 @@ async def test_the_page(site: Site) -> None:
         first = await source.look_up()
         secret = site.secret("secret")
         rotation, removal = sections()["Rotate a secret"].split("ldapmodify")[1:]
-        site.run_part("new=$(openssl rand -base64 30)\nldapmodify" + rotation)
+        site.run("new=$(openssl rand -base64 30)\nldapmodify" + rotation)
         new = site.secret("new")
         within = await source.look_up()
         source.clock.advance(TTL)
         both = await source.look_up()
-        site.run_part("ldapmodify" + removal)
+        site.run("ldapmodify" + removal)
         source.clock.advance(TTL)
         after = await source.look_up()
         site.follow("Disable a key")
