@@ -622,9 +622,6 @@ class CredentialsSettings:
     """
 
     source: str = option(SOURCE, "The source of the clients' keys. They are read again on SIGHUP.", "file:keys.toml")
-<<<<<<< HEAD
-    ldap: LDAPSettings = field(default_factory=LDAPSettings)
-=======
     ttl: float = option(
         seconds(0, DAY),
         "Time that a key is used before a database, a directory or a service is asked for it again. A key that was "
@@ -641,7 +638,7 @@ class CredentialsSettings:
         3600.0,
     )
     entries: int = option(count(1, 10_000_000), "The maximum number of keys that each process remembers.", 100_000)
->>>>>>> h-sql
+    ldap: LDAPSettings = field(default_factory=LDAPSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,7 +179,8 @@ def open_ldap(url: str, directory: Path, rules: KeyRules) -> CachedCredentials:
         try:
             tls = verifying_tls(files, address.host)
         except BadTLSFiles as error:
-            raise _fault("ldap.ca_file", str(error)) from None
+            # Without a file, the host cannot be a name.
+            raise _fault("source" if settings.ca_file is None else "ldap.ca_file", str(error)) from None
     password, secret_files = _read_password(settings, directory, os.environ)
     login = Login(
         server=address.server,

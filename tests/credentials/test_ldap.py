@@ -218,9 +218,10 @@ async def scene(
         yield here
     finally:
         await maybeDeferred(source.stop)
-        await port.stopListening()
+        await maybeDeferred(port.stopListening)
         for connection in directory.connections:
-            connection.transport.abortConnection()
+            if not connection.is_lost:
+                connection.transport.abortConnection()
         await until(lambda: all(connection.is_lost for connection in directory.connections))
         await turns(3)
 
@@ -248,6 +249,43 @@ async def test_keys_are_found(files: Path) -> None:
             (b"objectClass", b"s3proxyKey"),
             (b"s3proxyAccessKeyId", b"AK2"),
         ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_thousand_first_uses_make_one_search(files: Path) -> None:
+    """
+    Also while the connection is made.
+    """
+    async with scene(files) as here:
+        looking_up = [Deferred.fromCoroutine(here.look_up()) for _ in range(1000)]
+        found = [await each for each in looking_up]
+
+        assert found[0] is not None
+        assert all(each is found[0] for each in found)
+        assert here.directory.search_count() == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_server(files: Path) -> None:
+    """
+    Requests wait for it, and the reactor does other things meanwhile: another key is found first.
+    """
+    async with scene(files) as here:
+        here.directory.entries[b"AK2"] = [entry({**KEY, "s3proxyAccessKeyId": ["AK2"]})]
+        here.directory.answers = False
+        slow = Deferred.fromCoroutine(here.look_up())
+        await until(lambda: here.directory.search_count() == 1)
+        here.directory.answers = True
+        other = await here.look_up(b"AK2")
+        before = slow.called
+        (connection,) = here.directory.connections
+        connection.send(connection.searches()[0][0], entry(KEY), pureldap.LDAPSearchResultDone(resultCode=0))
+        found = await slow
+
+        assert other is not None
+        assert not before
+        assert found is not None
+        assert found.access_key_id == "AK1"
 
 
 @pytest.mark.parametrize(

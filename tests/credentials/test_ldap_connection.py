@@ -276,7 +276,7 @@ def test_references_are_not_followed() -> None:
     """
     Some come with every search of a base that has referrals below it. A flood of them ends the connection.
     """
-    reference = message(1, pureldap.LDAPSearchResultReference([b"ldap://elsewhere/"]))
+    reference = message(1, pureldap.LDAPSearchResultReference([pureldap.LDAPString(b"ldap://elsewhere/")]))
     case = Case()
     outcomes = case.search()
     case.respond(reference * MAX_REFERENCES, message(1, done()))

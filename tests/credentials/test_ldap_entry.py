@@ -71,7 +71,7 @@ def test_a_whole_entry() -> None:
         s3proxyExpires=b"20300102030405Z",
         s3proxyDisabled=b"TRUE",
         s3proxyBackend=b"main",
-        s3proxyRefuse=[b"v2", b"header-v2"][:1],
+        s3proxyRefuse=[b"v2-query", b"v2-form"],
         s3proxyRequests=b"7",
         s3proxyBytesPerSecond=b"1000000",
     )
@@ -81,7 +81,7 @@ def test_a_whole_entry() -> None:
     assert credential.session_token == "a-token"
     assert credential.expires_at == datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert credential.is_disabled
-    assert (credential.backend, credential.refused) == ("main", {"v2"})
+    assert (credential.backend, credential.refused) == ("main", {"v2-query", "v2-form"})
     assert credential.budget is not None
     assert (credential.budget.requests, credential.budget.bytes_per_second) == (7, 1_000_000)
 
@@ -131,7 +131,7 @@ def test_times(value: bytes, moment: str) -> None:
         ({"s3proxySecretAccessKey": [SECRET.encode() + b"\n"]}, "s3proxySecretAccessKey: this value is not accepted"),
         ({"s3proxySecretAccessKey": [SECRET.encode() * n for n in (1, 2, 3)]}, "s3proxySecretAccessKey: this value"),
         ({"s3proxySecretAccessKey": []}, "s3proxySecretAccessKey: missing required option"),
-        ({"s3proxyRefuse": [b"v2", b"everything"]}, 's3proxyRefuse[1]: "everything" is not accepted'),
+        ({"s3proxyRefuse": [b"v2-query", b"everything"]}, 's3proxyRefuse[1]: "everything" is not accepted'),
         ({"s3proxyAllow;lang-en": b"read:*"}, "s3proxyAllow;lang-en: is not known to this version of s3proxy"),
         ({"s3proxyForbid": b"write:*"}, "s3proxyForbid: is not known to this version of s3proxy"),
         ({"s3proxy" + "x" * 1000: b"v"}, "s3proxy" + "x" * 73 + ": is not known to this version of s3proxy"),
@@ -162,9 +162,8 @@ def definitions(text: str) -> list[str]:
     """
     Return the definitions of a schema, with one space between two words.
     """
-    unfolded = re.sub(r"\n ", "", text) if text.lstrip("#").startswith(" The LDAP schema") and "\ndn:" in text else text
-    found = re.findall(r"^(?:olc)?(?:objectidentifier|attributetypes?|objectclass(?:es)?):? (.*?)(?=^\S|\Z)",
-                       unfolded, re.IGNORECASE | re.MULTILINE | re.DOTALL)
+    pattern = r"^(?:olc)?(?:objectidentifier|attributetypes?|objectclass(?:es)?):? (.*?)(?=^\S|\Z)"
+    found = re.findall(pattern, text, re.IGNORECASE | re.MULTILINE | re.DOTALL)
     return [" ".join(each.split()) for each in found if each.startswith(("(", "s3proxy"))]
 
 
@@ -173,8 +172,10 @@ def test_the_schema_has_every_attribute() -> None:
     Both forms of it define the same. Every option is an attribute of the class, and single unless it is a list.
     """
     schema = definitions((MIGRATIONS / "s3proxy.schema").read_text("utf-8"))
-    ldif = definitions((MIGRATIONS / "s3proxy.ldif").read_text("utf-8"))
-    types = {found[1]: "SINGLE-VALUE" not in each for each in schema if (found := re.search(r"NAME '(\w+)' DESC '[^']+' EQ", each))}
+    # A line that begins with a space continues the one before it.
+    ldif = definitions((MIGRATIONS / "s3proxy.ldif").read_text("utf-8").replace("\n ", ""))
+    named = [(re.search(r"NAME '(\w+)' DESC '[^']+' EQUALITY", each), each) for each in schema]
+    types = {found[1]: "SINGLE-VALUE" not in each for found, each in named if found is not None}
     (its_class,) = [each for each in schema if "AUXILIARY" in each]
 
     assert schema == ldif

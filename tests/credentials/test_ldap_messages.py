@@ -30,7 +30,7 @@ from s3proxy.credentials.ldap_messages import (
 )
 from tests.support.ldap_server import _DECODER, BASE, KEY, done, entry, message, notice
 
-STREAM = message(1, entry(KEY)) + message(1, pureldap.LDAPSearchResultReference([b"ldap://other/"]))
+STREAM = message(1, entry(KEY)) + message(1, pureldap.LDAPSearchResultReference([pureldap.LDAPString(b"ldap://other/")]))
 STREAM += message(1, done(32, "no such base")) + notice("it ends")
 
 READ: list[tuple[int, Response]] = [
@@ -53,6 +53,16 @@ def decoded(raw: bytes) -> Any:
     found, size = pureber.berDecodeObject(_DECODER, raw)
     assert size == len(raw)
     return found
+
+
+def nested(depth: int) -> bytes:
+    """
+    Return a message that is a sequence within a sequence, and so on.
+    """
+    raw = b""
+    for _ in range(depth):
+        raw = b"\x30\x83" + len(raw).to_bytes(3, "big") + raw
+    return raw
 
 
 # Requests
@@ -161,7 +171,7 @@ def test_controls_are_not_an_error() -> None:
         (message(-1, done()), "without a number"),
         (message(1, pureldap.LDAPUnbindRequest()), "answers no request"),
         (message(1, pureldap.LDAPModifyResponse(resultCode=0)), "answers no request"),
-        (b"\x30" + bytes([130, 0x4E, 0x20]) + b"\x30\x82\x00\x00" * 5000, "cannot be decoded"),
+        (nested(3000), "cannot be decoded"),
     ],
 )
 def test_what_is_no_response(raw: bytes, text: str, capsys: pytest.CaptureFixture[str]) -> None:
