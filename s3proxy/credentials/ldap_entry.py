@@ -141,6 +141,9 @@ def read_entry(entry: Entry, rules: KeyRules) -> Credential:
     for description, raw_values in entry.attributes:
         # An attribute with an option, such as ";lang-en", is another attribute.
         shown = description[:_MAX_SHOWN].decode("ascii", "backslashreplace")
+        if shown.lower() == "objectclass":
+            # The class has it of its superior class.
+            continue
         name, attribute = _BY_NAME.get(shown.lower(), (shown, None))
         try:
             if attribute is None:

@@ -90,7 +90,7 @@ def test_names_have_no_case() -> None:
     """
     A server may return them as the search named them, or as its schema does.
     """
-    entry = Entry(b"cn=key", ((b"S3PROXYACCESSKEYID", (b"AK1",)), (b"s3proxysecretaccesskey", (b"s",))))
+    entry = Entry(b"cn=key", ((b"objectClass", (b"s3proxyKey",)), (b"S3PROXYACCESSKEYID", (b"AK1",)), (b"s3proxysecretaccesskey", (b"s",))))
 
     assert read_entry(entry, ANY_NAMES).access_key_id == "AK1"
 
