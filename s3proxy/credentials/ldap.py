@@ -93,9 +93,9 @@ def parse_address(url: str) -> LDAPAddress:
     if not parts.hostname or port == 0:
         raise _fault("source", "the URL names no host, or no possible port")
     if "=" not in base or not base.isprintable():
-        raise _fault("source", "the URL must end with the DN below which the keys are, like /ou=people,dc=example,dc=org")
+        raise _fault("source", "the URL must end with the DN below which the keys are, like /ou=people,dc=example")
     if "?" in url or "#" in url:
-        raise _fault("source", "only a host, a port and a DN are used of the URL; write %3F for a question mark in a DN")
+        raise _fault("source", "only a host, a port and a DN are used of the URL; a question mark in a DN is %3F")
     return LDAPAddress(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme], base)
 
 

@@ -300,20 +300,18 @@ class LDAPConnection(Protocol):
     # Responses
 
     def dataReceived(self, data: bytes) -> None:
-        if self.is_over:
-            return
         self._received_at = self._reactor.seconds()
         try:
             for number, response in self._reader.feed(data):
                 self._received(number, response)
-                if self.is_over:
-                    break
         except BadMessage as error:
             self._end(str(error))
 
     def _received(self, number: int, response: Response) -> None:
         question = self._questions.get(number)
         if question is None:
+            if self.is_over:
+                return
             if number == 0:
                 self._notified(response)
             elif number > self._number:

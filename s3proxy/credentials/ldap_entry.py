@@ -45,9 +45,7 @@ def _read_number(raw: bytes) -> int:
     return int(raw)
 
 
-_TIME = re.compile(
-    r"(\d{4})(\d\d)(\d\d)(\d\d)(?:(\d\d)(\d\d)?)?(?:[.,](\d{1,9}))?(?:Z|([+-])(\d\d)(\d\d)?)", re.ASCII
-)
+_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(?:(\d\d)(\d\d)?)?(?:[.,](\d{1,9}))?(?:Z|([+-])(\d\d)(\d\d)?)", re.ASCII)
 
 
 def _read_time(raw: bytes) -> datetime:

@@ -58,7 +58,7 @@ class KeyRules:
     backend_keys: Mapping[str, str] = field(default_factory=dict)
     limits: BudgetLimits = NO_LIMITS
     cache: CacheLimits = CacheLimits()
-    ldap: LDAPSettings = LDAPSettings()
+    ldap: LDAPSettings = _DEFAULTS.ldap
 
 
 ANY_NAMES = KeyRules(backends=None)

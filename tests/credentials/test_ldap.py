@@ -305,9 +305,8 @@ async def test_what_does_not_describe_a_key(files: Path, found: list[Any], told:
     """
     async with scene(files) as here:
         here.directory.entries[b"AK1"] = found
-        with capturedLogs() as logs:
-            with pytest.raises(ServiceUnavailable):
-                await here.look_up()
+        with capturedLogs() as logs, pytest.raises(ServiceUnavailable):
+            await here.look_up()
         lines = [str(event["what"]) for event in logs if "what" in event]
 
         assert len(lines) == 1
@@ -421,7 +420,9 @@ async def test_a_server_with_a_wrong_certificate(files: Path, way: str, fault: s
         async with scene(files, **tls_way(way, server_context(fault))) as here:
             with pytest.raises(ServiceUnavailable):
                 await here.look_up()
-            received = [type(request) for connection in here.directory.connections for _, request in connection.received]
+            received = [
+                type(request) for connection in here.directory.connections for _, request in connection.received
+            ]
             raw = b"".join(connection.raw for connection in here.directory.connections)
     reasons = [event["reason"] for event in logs if "reason" in event]
 

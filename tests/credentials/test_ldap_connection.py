@@ -446,5 +446,3 @@ def test_numbers_begin_again() -> None:
     case.search()
 
     assert [number for number, _ in case.line.requests()] == [2**31 - 1, 1]
-
-

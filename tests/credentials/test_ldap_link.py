@@ -121,13 +121,11 @@ async def test_a_search_whose_connection_ends_is_repeated_once() -> None:
         here.directory.connections[0].transport.abortConnection()
         repeated = len(await searching)
         here.directory.answers = False
-        again = here.found()
-        failing = Deferred.fromCoroutine(again)
-        for number in (1, 2):
-            await until(lambda: len(here.directory.connections) > number and here.directory.connections[-1].searches())
-            await until(lambda: here.directory.search_count() == 3 + number)
-            here.directory.connections[-1].transport.abortConnection()
-            await until(lambda: here.directory.connections[number].is_lost)
+        failing = Deferred.fromCoroutine(here.found())
+        await until(lambda: here.directory.search_count() == 4)
+        here.directory.connections[1].transport.abortConnection()
+        await until(lambda: here.directory.search_count() == 5)
+        here.directory.connections[2].transport.abortConnection()
 
         assert repeated == 1
         assert await failing == "the connection was lost"

@@ -30,7 +30,9 @@ from s3proxy.credentials.ldap_messages import (
 )
 from tests.support.ldap_server import _DECODER, BASE, KEY, done, entry, message, notice
 
-STREAM = message(1, entry(KEY)) + message(1, pureldap.LDAPSearchResultReference([pureldap.LDAPString(b"ldap://other/")]))
+STREAM = message(1, entry(KEY)) + message(
+    1, pureldap.LDAPSearchResultReference([pureldap.LDAPString(b"ldap://other/")])
+)
 STREAM += message(1, done(32, "no such base")) + notice("it ends")
 
 READ: list[tuple[int, Response]] = [

@@ -197,8 +197,8 @@ def reasons(logs: Any) -> list[str]:
 @pytest_twisted.ensureDeferred
 async def test_the_page(site: Site) -> None:
     """
-    The key of the page is found, with the right secret. Rotation keeps both, then the new one alone, and then the key is
-    disabled. Each change is seen after the TTL, and not before.
+    The key of the page is found, with the right secret. Rotation keeps both, then the new one alone, and then the key
+    is disabled. Each change is seen after the TTL, and not before.
     """
     async with started(site) as source:
         first = await source.look_up()
@@ -256,7 +256,7 @@ def test_the_overlay_of_the_page_prevents_a_second_entry(site: Site) -> None:
     """
     The server refuses it.
     """
-    with pytest.raises(AssertionError, match="some attributes not unique"):
+    with pytest.raises(AssertionError, match="non-unique attributes found"):
         site.slapd.change(key(b"desktop", LAPTOP_KEY))
 
 
@@ -328,30 +328,46 @@ async def test_an_unknown_key(site: Site) -> None:
         assert later is not None
 
 
-@pytest.mark.parametrize(
-    "value",
-    [b"*", b"AK*", b"AKADALAPTOP00000000*", b")(objectClass=*", b"x)(|(s3proxyAccessKeyId=*", b"\\2a", b"\x00"]
-    + [LAPTOP_KEY + b"\x00", LAPTOP_KEY.lower(), "schlüssel".encode(), b"\xff\xfe", b"", b"x" * 5000],
-)
 @pytest_twisted.ensureDeferred
-async def test_what_a_stranger_may_send(site: Site, value: bytes) -> None:
+async def test_what_a_stranger_may_send(site: Site) -> None:
     """
     It finds no entry, and it is no error for the server: the next search on the same connection finds the key.
     """
+    values = [b"*", b"AK*", b"AKADALAPTOP00000000*", b")(objectClass=*", b"x)(|(s3proxyAccessKeyId=*", b"\\2a", b"\x00"]
+    values += [LAPTOP_KEY.lower(), "schlüssel".encode(), b"\xff\xfe", b"", b"x" * 5000]
     async with started(site) as source:
         link = source.source._origin._link  # type: ignore[attr-defined]
-        search = {"objectClass": b"s3proxyKey", "s3proxyAccessKeyId": value}
-        found = await link.search(BASE, search, ["cn"])
-        right = await link.search(BASE, search | {"s3proxyAccessKeyId": LAPTOP_KEY}, ["cn"])
+        for value in values:
+            found = await link.search(BASE, {"s3proxyAccessKeyId": value}, ["cn"])
+            assert (value, found) == (value, [])
+            assert await source.look_up(value) is None
+        right = await link.search(BASE, {"s3proxyAccessKeyId": LAPTOP_KEY}, ["cn"])
 
-        assert found == []
         assert [entry.name for entry in right] == [LAPTOP.encode()]
+        assert site.slapd.log().count("ACCEPT from IP=127.0.0.1") == 2  # The first one is this suite's own probe.
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_nearly_a_key(site: Site) -> None:
+    """
+    slapd takes such a value for the key: its rule for ASCII text ignores what is after a NUL, and spaces at the ends.
+    So an access key id with such characters is not searched for.
+    """
+    async with started(site) as source:
+        link = source.source._origin._link  # type: ignore[attr-defined]
+        for value in (LAPTOP_KEY + b"\x00", LAPTOP_KEY + b" ", b" " + LAPTOP_KEY):
+            taken = await link.search(BASE, {"s3proxyAccessKeyId": value}, ["cn"])
+            assert [entry.name for entry in taken] == [LAPTOP.encode()]
+            assert await source.look_up(value) is None
 
 
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        (("s3proxySecretAccessKey: a", "s3proxySecretAccessKey: b", "s3proxySecretAccessKey: c"), "s3proxySecretAccess"),
+        (
+            ("s3proxySecretAccessKey: a", "s3proxySecretAccessKey: b", "s3proxySecretAccessKey: c"),
+            "s3proxySecretAccess",
+        ),
         (("s3proxySecretAccessKey: a", "s3proxyRefuse: everything"), 's3proxyRefuse[0]: "everything" is not accepted'),
         (("s3proxySecretAccessKey: a", "s3proxyRequests: -1"), "s3proxyRequests: -1 is not accepted"),
     ],
@@ -412,11 +428,13 @@ async def test_the_server_goes_and_comes_back(site: Site) -> None:
         for _ in range(60):
             source.clock.advance(1)
             assert await source.look_up() is known
+            await turns(5)
         site.slapd.start()
-        source.clock.advance(TTL)
-        # A known key does not wait for the question that finds out.
-        await source.look_up()
-        await until(lambda: not source.source._outage.is_on)
+        while source.source._outage.is_on:
+            # A known key does not wait for the question that finds out.
+            source.clock.advance(1)
+            await source.look_up()
+            await turns(5)
         found = await source.look_up(b"AKNEW")
         fresh = await source.look_up()
 
@@ -506,7 +524,7 @@ async def test_a_certificate_for_another_name(site: Site, way: str) -> None:
                 await source.look_up()
     await until(lambda: "TLS" in site.slapd.log())
 
-    assert site.slapd.log().count(f'BIND dn="{BIND_DN}"') == before
+    assert site.slapd.log().count(f'BIND dn="{BIND_DN}" method=128') == before
     assert any("certificate" in reason for reason in reasons(logs))
 
 
