@@ -195,7 +195,7 @@ def test_the_page_has_every_attribute() -> None:
     """
     page = (ROOT / "docs/howto/keys-in-ldap.md").read_text("utf-8")
 
-    (rule,) = re.findall(r"^olcAccess: {0}to attrs=(.*?)\n  by", page, re.MULTILINE | re.DOTALL)
+    (rule,) = re.findall(r"^olcAccess: \{0\}to attrs=(.*?)\n  by", page, re.MULTILINE | re.DOTALL)
 
     assert set(rule.replace("\n ", "").split(",")) == ATTRIBUTES.keys()
     for name, attribute in ATTRIBUTES.items():
