@@ -121,6 +121,7 @@ class FakeDirectory(Factory):
         entries: What a search finds, by the access key id.
         connections: All connections, the first one first.
         answers: Whether searches are answered.
+        hangs_up: Whether a search ends its connection instead.
         binds: Whether binds are answered.
         bind_code: The result of a bind.
         start_tls: The context for StartTLS; None to refuse it.
@@ -134,6 +135,7 @@ class FakeDirectory(Factory):
         self.entries: dict[bytes, list[Any]] = {b"AK1": [entry(KEY)]}
         self.connections: list[FakeConnection] = []
         self.answers = self.binds = True
+        self.hangs_up = False
         self.bind_code = 0
         self.start_tls: Any = None
         self.after_start_tls = b""
@@ -158,6 +160,8 @@ class FakeDirectory(Factory):
         """
         if isinstance(request, pureldap.LDAPBindRequest) and self.binds:
             connection.send(number, pureldap.LDAPBindResponse(resultCode=self.bind_code, errorMessage="who is it"))
+        elif isinstance(request, pureldap.LDAPSearchRequest) and self.hangs_up:
+            connection.transport.loseConnection()
         elif isinstance(request, pureldap.LDAPSearchRequest) and self.answers:
             connection.send(number, *self.entries.get(asked_for(request), []), done())
         elif isinstance(request, pureldap.LDAPUnbindRequest):
