@@ -11,6 +11,8 @@ import pwd
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,8 +21,8 @@ from s3proxy.commands.may import UnknownWord, explain
 from s3proxy.commands.presign import add_presign, run_presign
 from s3proxy.configuration.exposure import exposed_files
 from s3proxy.configuration.loading import Configuration, read_configuration
-from s3proxy.configuration.options import MAX_PORT, SOURCE, CredentialsSettings, Settings
-from s3proxy.configuration.tables import Faults, NotAccepted, counted
+from s3proxy.configuration.options import MAX_PORT, SOURCE, CredentialsSettings, LDAPSettings, Settings
+from s3proxy.configuration.tables import Faults, NotAccepted, counted, structure
 from s3proxy.credentials.source import ANY_NAMES, KeyRules, count_keys, open_source
 from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.interfaces import ICredentialSource
@@ -182,13 +184,24 @@ def _likely_rules(configuration: Configuration) -> KeyRules:
     unknown.
     """
     tables = {name: configuration.content.get(name, []) for name in ("backend", "backend_key")}
-    try:
+    rules = ANY_NAMES
+    with suppress(LookupError, TypeError):
         names = [table["name"] for table in tables["backend"]]
         backends = {table["name"]: table["backend"] for table in tables["backend_key"]}
-    except (LookupError, TypeError):
-        return ANY_NAMES
-    known = all(isinstance(name, str) for name in (*names, *backends, *backends.values()))
-    return KeyRules(backends=names, backend_keys=backends) if known else ANY_NAMES
+        if all(isinstance(name, str) for name in (*names, *backends, *backends.values())):
+            rules = KeyRules(backends=names, backend_keys=backends)
+    return replace(rules, ldap=_likely_ldap(configuration))
+
+
+def _likely_ldap(configuration: Configuration) -> LDAPSettings:
+    """
+    Return the options of a directory in a configuration that may have errors; their defaults if they have errors.
+    """
+    credentials = configuration.content.get("credentials", {})
+    try:
+        return structure(LDAPSettings, credentials.get("ldap", {}))
+    except (Faults, NotAccepted, AttributeError):
+        return LDAPSettings()
 
 
 def _unsigned_buckets(settings: Settings) -> Iterator[str]:

@@ -24,6 +24,7 @@ from s3proxy.configuration.options import (
     BackendKeySettings,
     BackendSettings,
     CredentialsSettings,
+    LDAPSettings,
     Limits,
     ListenerSettings,
     LogSettings,
@@ -75,6 +76,7 @@ def faults_between(file: ConfigurationFile, directory: Path) -> list[Fault]:
     _check_access_log(file.log, directory, faults)
     _check_trust(file, faults)
     _check_addresses(file, faults)
+    _check_directory(file.credentials, faults)
     return faults
 
 
@@ -159,6 +161,11 @@ def _check_addresses(file: ConfigurationFile, faults: list[Fault]) -> None:
                 faults.append(Fault(place, f"the address is already used by {other}"))
                 break
         former[listeners.get(place, place)] = address
+
+
+def _check_directory(credentials: CredentialsSettings, faults: list[Fault]) -> None:
+    if credentials.ldap != LDAPSettings() and credentials.source.partition(":")[0] not in {"ldap", "ldaps"}:
+        faults.append(Fault("credentials.ldap", "has no effect unless credentials.source is an ldap or ldaps URL"))
 
 
 def _check_trust(file: ConfigurationFile, faults: list[Fault]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -598,6 +598,35 @@ class RouteSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LDAPSettings:
+    """
+    How s3proxy connects to a directory, if `credentials.source` is an `ldap` or `ldaps` URL.
+    """
+
+    bind_dn: str | None = option(
+        text("a distinguished name"),
+        "The distinguished name to bind as. Exactly one of the next two options is required with it.",
+        None,
+        told="the bind is anonymous",
+    )
+    password_file: str | None = option(FILE, "A file that contains the password of that name as its only line.", None)
+    password_env: str | None = option(ENVIRONMENT, "An environment variable that contains the password.", None)
+    start_tls: bool | None = option(
+        boolean(),
+        "Whether a connection to an `ldap` URL must use StartTLS. `false` sends the password and every secret in "
+        "plain text.",
+        None,
+        told="true, except for a loopback address",
+    )
+    ca_file: str | None = option(
+        FILE,
+        "PEM certificates of the authorities that may issue the certificate of the directory server.",
+        None,
+        told="the system's",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialsSettings:
     """
     The source of client keys.
@@ -620,6 +649,7 @@ class CredentialsSettings:
         3600.0,
     )
     entries: int = option(count(1, 10_000_000), "The maximum number of keys that each process remembers.", 100_000)
+    ldap: LDAPSettings = field(default_factory=LDAPSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -861,6 +891,7 @@ TABLES: dict[str, type] = {
     "[[backend_key]]": BackendKeySettings,
     "[[route]]": RouteSettings,
     "[credentials]": CredentialsSettings,
+    "[credentials.ldap]": LDAPSettings,
     "[anonymous]": AnonymousSettings,
     "[limits]": Limits,
     "[times]": Times,

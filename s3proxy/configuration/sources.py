@@ -42,6 +42,8 @@ SOURCES = {
     "postgresql": SourceForm(
         "//USER@HOST/DATABASE", "s3proxy.credentials.postgresql.open_postgresql", extra="postgresql"
     ),
+    "ldap": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap", extra="ldap"),
+    "ldaps": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap", extra="ldap"),
 }
 """
 The kinds of credential sources by their words.

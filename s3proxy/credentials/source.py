@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.python.reflect import namedAny
 
-from s3proxy.configuration.options import CredentialsSettings, Times
+from s3proxy.configuration.options import CredentialsSettings, LDAPSettings, Times
 from s3proxy.configuration.sources import find_source
 from s3proxy.configuration.tables import Fault, Faults, counted
 from s3proxy.interfaces import ICredentialSource
@@ -50,12 +50,14 @@ class KeyRules:
         backend_keys: The backend keys that a key may name, each with the name of its backend.
         limits: The limits of a key, if it sets none itself.
         cache: For a source that asks another process for keys.
+        ldap: For a directory. Relative paths in it start from the directory of the configuration.
     """
 
     backends: Collection[str] | None
     backend_keys: Mapping[str, str] = field(default_factory=dict)
     limits: BudgetLimits = NO_LIMITS
     cache: CacheLimits = CacheLimits()
+    ldap: LDAPSettings = _DEFAULTS.ldap
 
 
 ANY_NAMES = KeyRules(backends=None)

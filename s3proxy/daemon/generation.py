@@ -342,6 +342,7 @@ def _key_rules(settings: Settings) -> KeyRules:
             entries=settings.credentials.entries,
             patience=settings.times.lookup / 2,
         ),
+        ldap=settings.credentials.ldap,
     )
 
 
