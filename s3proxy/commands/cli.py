@@ -11,6 +11,7 @@ import pwd
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from s3proxy import __version__
 from s3proxy.commands.presign import add_presign, run_presign
 from s3proxy.configuration.exposure import exposed_files
 from s3proxy.configuration.loading import Configuration, read_configuration
-from s3proxy.configuration.options import MAX_PORT, SOURCE, CredentialsSettings, Settings
-from s3proxy.configuration.tables import Faults, NotAccepted, counted
+from s3proxy.configuration.options import MAX_PORT, CredentialsSettings, Settings
+from s3proxy.configuration.tables import Faults, NotAccepted, counted, structure
 from s3proxy.credentials.source import ANY_NAMES, KeyRules, count_keys, open_source
 from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.multipart.directory import NoDirectory, find_directory
@@ -87,10 +88,13 @@ def _check(path: Path) -> int:
     except Faults as error:
         told += [fault.told_of(path) for fault in error.faults]
     # The keys are checked even if the configuration is wrong, so that all errors are reported.
-    named = settings.credentials.source if settings is not None else _likely_source(configuration)
+    credentials = settings.credentials if settings is not None else _likely_credentials(configuration)
     try:
-        if named is not None:
-            source = open_source(named, configuration.directory, _likely_rules(configuration))
+        if credentials is not None:
+            rules = replace(
+                _likely_rules(configuration), callout=credentials.callout, keystone=credentials.keystone
+            )
+            source = open_source(credentials.source, configuration.directory, rules)
     except Faults as error:
         told += [fault.told_of(error.path or path) for fault in error.faults]
     if settings is None or source is None:
@@ -136,16 +140,15 @@ def _wrong(told: Iterable[str]) -> int:
     return WRONG
 
 
-def _likely_source(configuration: Configuration) -> str | None:
+def _likely_credentials(configuration: Configuration) -> CredentialsSettings | None:
     """
     Return the source of client keys of a configuration that has errors; None if the source is one of them.
     """
-    credentials = configuration.content.get("credentials", {})
-    source = credentials.get("source", CredentialsSettings().source) if isinstance(credentials, dict) else None
     try:
-        return str(SOURCE.parse(source))
-    except NotAccepted:
+        credentials = structure(CredentialsSettings, configuration.content.get("credentials", {}))
+    except (Faults, NotAccepted):
         return None
+    return credentials.with_paths(configuration.directory)
 
 
 def _likely_rules(configuration: Configuration) -> KeyRules:

@@ -42,6 +42,9 @@ SOURCES = {
     "postgresql": SourceForm(
         "//USER@HOST/DATABASE", "s3proxy.credentials.postgresql.open_postgresql", extra="postgresql"
     ),
+    "http": SourceForm("//HOST[:PORT]/PATH", "s3proxy.credentials.callout.open_callout"),
+    "https": SourceForm("//HOST[:PORT]/PATH", "s3proxy.credentials.callout.open_callout"),
+    "keystone": SourceForm("URL", "s3proxy.credentials.keystone.open_keystone"),
 }
 """
 The kinds of credential sources by their words.

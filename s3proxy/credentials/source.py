@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.python.reflect import namedAny
 
-from s3proxy.configuration.options import CredentialsSettings, Times
+from s3proxy.configuration.options import CalloutSettings, CredentialsSettings, KeystoneSettings, Times
 from s3proxy.configuration.sources import find_source
 from s3proxy.configuration.tables import Fault, Faults, counted
 from s3proxy.interfaces import ICredentialSource
@@ -51,12 +51,16 @@ class KeyRules:
         backend_keys: The backend keys that a key may name, each with the name of its backend.
         limits: The limits of a key, if it sets none itself.
         cache: For a source that asks another process for keys.
+        callout: For an ``http`` or ``https`` source.
+        keystone: For a ``keystone`` source.
     """
 
     backends: Collection[str] | None
     backend_keys: Mapping[str, str] = field(default_factory=dict)
     limits: BudgetLimits = NO_LIMITS
     cache: CacheLimits = CacheLimits()
+    callout: CalloutSettings = _DEFAULTS.callout
+    keystone: KeystoneSettings = _DEFAULTS.keystone
 
 
 ANY_NAMES = KeyRules(backends=None)

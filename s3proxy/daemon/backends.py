@@ -4,26 +4,16 @@ Make the backends of a configuration: their connections, health checks and accou
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from OpenSSL import crypto
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-    wrapClientTLS,
-)
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 
+from s3proxy.backend import endpoints
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.backend import Backend
+from s3proxy.backend.endpoints import BadTLSFiles, TLSFiles
 from s3proxy.backend.health import HealthCheck
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits
@@ -34,9 +24,6 @@ from s3proxy.profiles.profile import ANY_BELOW_500, BackendKey, Profile
 from s3proxy.resign.account import Account
 from s3proxy.resign.gate import write_head
 from s3proxy.sigv4.signing_key import SigningKeys
-from s3proxy.transport.sessions import SessionKeeper
-
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class CannotStart(Exception):
@@ -122,42 +109,16 @@ def make_endpoint(backend: BackendSettings, place: Place, connect_time: float, r
     Raises:
         CannotStart: A certificate or key file is missing or not valid.
     """
-    endpoint: IStreamClientEndpoint
-    host, port = place.host, place.port
-    if backend.unix_socket is not None:
-        endpoint = UNIXClientEndpoint(reactor, backend.unix_socket, timeout=connect_time)
-    elif isIPAddress(host):
-        endpoint = TCP4ClientEndpoint(reactor, host, port, timeout=connect_time)
-    elif isIPv6Address(host):
-        endpoint = TCP6ClientEndpoint(reactor, host, port, timeout=connect_time)
-    else:
-        endpoint = HostnameEndpoint(reactor, host, port, timeout=connect_time)
-    if not place.is_tls:
-        return endpoint
+    tls = None
+    if place.is_tls:
+        tls = TLSFiles(
+            ca_file=backend.ca_file,
+            client_certificate_file=backend.client_certificate_file,
+            client_private_key_file=backend.client_private_key_file,
+        )
     try:
-        creator = SessionKeeper(_client_tls(backend, host), reactor.seconds)
-        wrapped: IStreamClientEndpoint = wrapClientTLS(creator, endpoint)
-    except (OSError, crypto.Error, ValueError) as error:
+        return endpoints.make_endpoint(
+            reactor, place.host, place.port, connect_time, tls=tls, unix_socket=backend.unix_socket
+        )
+    except BadTLSFiles as error:
         raise CannotStart(f'TLS files of backend "{backend.name}": {error}') from None
-    return wrapped
-
-
-def _client_tls(backend: BackendSettings, host: str) -> Any:
-    trust_root = None
-    if backend.ca_file is not None:
-        trust_root = trustRootFromCertificates(_read_certificates(backend.ca_file))
-    extra: dict[str, Any] = {"enableSessionTickets": True}
-    if backend.client_certificate_file is not None and backend.client_private_key_file is not None:
-        own, *chain = [certificate.original for certificate in _read_certificates(backend.client_certificate_file)]
-        private_key = Path(backend.client_private_key_file).read_bytes()
-        extra["certificate"] = own
-        extra["extraCertChain"] = chain
-        extra["privateKey"] = crypto.load_privatekey(crypto.FILETYPE_PEM, private_key)
-    return optionsForClientTLS(host, trustRoot=trust_root, extraCertificateOptions=extra)
-
-
-def _read_certificates(path: str) -> list[Any]:
-    found = _PEM.findall(Path(path).read_text("ascii"))
-    if not found:
-        raise ValueError(f"{path} contains no certificate")
-    return [Certificate.loadPEM(pem) for pem in found]

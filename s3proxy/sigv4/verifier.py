@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from s3proxy.s3.claim import Carrier
+from s3proxy.s3.credential import SecretlessKey
 from s3proxy.s3.errors import SignatureDoesNotMatch
 from s3proxy.s3.native import NATIVE
 from s3proxy.sigv4.asymmetric import VerifyingKeys
@@ -30,17 +31,22 @@ def string_to_sign(claim: SignatureClaim, canonical_request: bytes) -> bytes:
 
 
 def check_signature(
-    claim: SignatureClaim, secrets: Sequence[str], signing_keys: SigningKeys, verifying_keys: VerifyingKeys
+    claim: SignatureClaim,
+    secrets: Sequence[str],
+    signing_keys: SigningKeys,
+    verifying_keys: VerifyingKeys,
+    given_key: SecretlessKey | None = None,
 ) -> ChunkChain | None:
     """
-    Verify the signature of a request with each of its key's secrets.
+    Verify the signature of a request with each of its key's secrets, or with the key that is given in their place.
 
     Returns:
         The chain for a body of signed chunks, else None.
 
     Raises:
         InvalidURI: The path or the query cannot be decoded.
-        SignatureDoesNotMatch: It was not made over this request with any of the secrets.
+        InvalidRequest: The given key cannot verify this kind of signature.
+        SignatureDoesNotMatch: It was not made over this request with any of the secrets, or with the given key.
     """
     key: Key | None
     if NATIVE is not None and (found := _verify_natively(claim, secrets, signing_keys)) is not None:
@@ -52,6 +58,8 @@ def check_signature(
                 keys.append(verifying_keys.derive(secret, claim.claimed_access_key_id))
             else:
                 keys.append(signing_keys.derive(secret, claim.scope))
+        if given_key is not None:
+            keys += given_key.keys_for(claim.carrier, write_scope(claim.scope))
         canonical_request = claim.canonical_request()
         text = string_to_sign(claim, canonical_request)
         if len(keys) == 1:
@@ -105,14 +113,19 @@ def _verify_natively(
     return None if verified is None else (key, *verified)
 
 
-def check_form_signature(claim: FormClaim, secrets: Iterable[str], signing_keys: SigningKeys) -> None:
+def check_form_signature(
+    claim: FormClaim, secrets: Iterable[str], signing_keys: SigningKeys, given_key: SecretlessKey | None = None
+) -> None:
     """
-    Verify the signature of a form's policy with each of its key's secrets.
+    Verify the signature of a form's policy with each of its key's secrets, or with the key given in their place.
 
     Raises:
-        SignatureDoesNotMatch: It was not made over this policy with any of the secrets.
+        InvalidRequest: The given key cannot verify this kind of signature.
+        SignatureDoesNotMatch: It was not made over this policy with any of the secrets, or with the given key.
     """
-    keys = [signing_keys.derive(secret, claim.scope) for secret in secrets]
+    keys: list[Key] = [signing_keys.derive(secret, claim.scope) for secret in secrets]
+    if given_key is not None:
+        keys += given_key.keys_for(claim.carrier, write_scope(claim.scope))
     if _matching_key(keys, claim.policy, claim.claimed_signature) is None:
         raise SignatureDoesNotMatch(claim.claimed_access_key_id, claim.policy, claim.claimed_signature)
     claim.verified_text = claim.policy
