@@ -10,7 +10,8 @@ elsewhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.trouble import why
 from s3proxy.resign.gate import write_head
-from s3proxy.s3.head import Fields, HeaderList
+from s3proxy.s3.head import Fields
 from s3proxy.s3.limits import KIB
 from s3proxy.transport.writer import Buffer, SeesEachByte
 
@@ -145,7 +146,7 @@ class JSONService:
         return succeed(None) if agent is None else agent.close()
 
     def ask(
-        self, method: bytes, path: str, headers: HeaderList = (), document: Any = None
+        self, method: bytes, path: str, headers: Iterable[tuple[bytes, bytes]] = (), document: Any = None
     ) -> Deferred[ServiceResponse]:
         """
         Send a request.
@@ -167,7 +168,8 @@ class JSONService:
             sent += [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(content))]
         head = write_head(method, path.encode(), sent) + b"\r\n"
         request = BackendRequest(method, head, content, is_idempotent=True)
-        asked = Deferred.fromCoroutine(_whole_response(self._agent, request, self._max_size))
+        # The response may serve many clients, so the request runs in the context of none.
+        asked = Context().run(Deferred.fromCoroutine, _whole_response(self._agent, request, self._max_size))
         asked.addTimeout(self._time, self._reactor)
         return asked.addErrback(self._explain)
 

@@ -91,9 +91,7 @@ def _check(path: Path) -> int:
     credentials = settings.credentials if settings is not None else _likely_credentials(configuration)
     try:
         if credentials is not None:
-            rules = replace(
-                _likely_rules(configuration), callout=credentials.callout, keystone=credentials.keystone
-            )
+            rules = replace(_likely_rules(configuration), callout=credentials.callout, keystone=credentials.keystone)
             source = open_source(credentials.source, configuration.directory, rules)
     except Faults as error:
         told += [fault.told_of(error.path or path) for fault in error.faults]

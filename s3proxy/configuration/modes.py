@@ -68,5 +68,5 @@ class Sent(StrEnum):
     "where the request has its signature, and of which kind it is"
     SCOPE = "scope"
     "the day, region and service of Signature V4; the day and service of V4A"
-    SESSION_TOKEN = "session_token"
+    SESSION_TOKEN = "session_token"  # noqa: S105
     "the session token, which is a credential"

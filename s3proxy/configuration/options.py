@@ -685,9 +685,7 @@ class CredentialsSettings:
         Args:
             directory: Where relative paths start.
         """
-        return replace(
-            self, callout=with_paths(self.callout, directory), keystone=with_paths(self.keystone, directory)
-        )
+        return replace(self, callout=with_paths(self.callout, directory), keystone=with_paths(self.keystone, directory))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,8 +20,8 @@ from zope.interface import implementer
 from s3proxy.backend.json_service import JSONService, ServiceFailed, ServiceResponse
 from s3proxy.configuration.modes import Sent
 from s3proxy.configuration.tables import Fault, Faults, Kind, NotAccepted, option, structure
-from s3proxy.credentials.record import SECRETS, KeyTable, key_faults, make_credential
 from s3proxy.credentials.cache import ClaimedCredentials
+from s3proxy.credentials.record import SECRETS, KeyTable, key_faults, make_credential
 from s3proxy.credentials.service import open_service, read_service_secret
 from s3proxy.credentials.source import KeyRules
 from s3proxy.interfaces import ICredentialOrigin, KeyQuestion
@@ -168,9 +168,7 @@ class CalloutOrigin:
             document["scope"] = None if question.scope is None else question.scope.decode("ascii")
         if Sent.SESSION_TOKEN in self._sent:
             try:
-                document["session_token"] = (
-                    None if question.session_token is None else question.session_token.decode()
-                )
+                document["session_token"] = None if question.session_token is None else question.session_token.decode()
             except UnicodeDecodeError:
                 return None
         return document

@@ -234,9 +234,7 @@ class KeystoneOrigin:
         """
         token = await self._token.get()
         name = hashlib.sha256(access.encode()).hexdigest()
-        response = await self._service.ask(
-            b"GET", f"{self._base}/credentials/{name}", [(b"X-Auth-Token", token)]
-        )
+        response = await self._service.ask(b"GET", f"{self._base}/credentials/{name}", [(b"X-Auth-Token", token)])
         if response.status == 404:
             _check_not_found(response)
             return None

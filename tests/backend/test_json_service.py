@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from s3proxy.backend.endpoints import BadTLSFiles, TLSFiles
@@ -56,7 +56,7 @@ class Served:
             self.port = reactor.listenTCP(0, self.backend, interface="127.0.0.1")
         else:
             self.port = reactor.listenSSL(0, self.backend, context, interface="127.0.0.1")
-        number = self.port.getHost().port
+        self.number = number = self.port.getHost().port
         tls = None if context is None else TLSFiles(ca_file=ca_file)
         address = ServiceAddress(host=host, port=number, authority=f"{host}:{number}", tls=tls)
         self.service = JSONService(address, TIME)
@@ -81,7 +81,7 @@ class Served:
         Release everything.
         """
         await self.service.stop()
-        await self.port.stopListening()
+        await maybeDeferred(self.port.stopListening)
         for connection in self.backend.connections:
             if connection.lost is None:
                 connection.transport.abortConnection()
@@ -104,7 +104,7 @@ async def test_a_question_and_its_response() -> None:
     assert second.status == 200
     post, get = served.backend.requests
     assert post.head.raw_target == b"/p/q?r"
-    assert post.head.fields.value(b"host") == f"127.0.0.1:{served.port.getHost().port}".encode()
+    assert post.head.fields.value(b"host") == f"127.0.0.1:{served.number}".encode()
     assert post.head.fields.value(b"content-type") == b"application/json"
     assert json.loads(post.body) == {"b": HIDDEN}
     assert (get.head.method, get.head.raw_target, get.size) == (b"GET", b"/x", 0)
@@ -144,9 +144,7 @@ LARGE = b"x" * (MAX_DOCUMENT_SIZE + 1)
             f"the response has more than {MAX_DOCUMENT_SIZE} bytes",
         ),
         (
-            faults.responds(
-                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(LARGE), LARGE)
-            ),
+            faults.responds(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(LARGE), LARGE)),
             f"the response has more than {MAX_DOCUMENT_SIZE} bytes",
         ),
     ],
@@ -161,7 +159,7 @@ async def test_a_service_that_fails(misbehaves: Callable[[FaultyBackend], None],
     text = await served.failure()
     await served.close()
 
-    assert text.startswith(f"127.0.0.1:{served.port.getHost().port}: ")
+    assert text.startswith(f"127.0.0.1:{served.number}: ")
     assert told in text
     assert HIDDEN not in text
 
@@ -316,7 +314,11 @@ async def test_a_service_over_tls(ca_file: str) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "told"),
-    [("name", "certificate is not for"), ("issuer", "certificate verify failed"), ("date", "certificate verify failed")],
+    [
+        ("name", "certificate is not for"),
+        ("issuer", "certificate verify failed"),
+        ("date", "certificate verify failed"),
+    ],
 )
 @pytest_twisted.ensureDeferred
 async def test_a_certificate_that_is_wrong(ca_file: str, fault: str, told: str) -> None:
@@ -373,7 +375,7 @@ def test_what_is_no_document(content: bytes) -> None:
     """
     A JSON object whose members are unique; the text of the error has none of it.
     """
-    with pytest.raises(ServiceFailed, match="^the response is not (JSON|a JSON object)$") as raised:
+    with pytest.raises(ServiceFailed, match=r"^the response is not (JSON|a JSON object)$") as raised:
         ServiceResponse(200, Fields(), content).document()
 
     assert raised.value.__suppress_context__ or raised.value.__context__ is None

@@ -277,7 +277,7 @@ def test_a_signing_key_needs_the_scope() -> None:
     """
     A service that was not told the scope cannot know the key of it.
     """
-    with pytest.raises(Faults, match="credentials.callout.sends"):
+    with pytest.raises(Faults, match=r"credentials\.callout\.sends"):
         read({"signing_key": "0a" * 32}, sent=(Sent.CARRIER,))
 
 

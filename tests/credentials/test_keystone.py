@@ -399,7 +399,10 @@ USER = {"user": "u", "system": True, "secret_env": "X", "roles": ("r",)}
         ({**USER, "user": None}, "credentials.keystone"),
         ({**USER, "application_credential": "a"}, "credentials.keystone"),
         ({**USER, "user": None, "application_credential": "a"}, "credentials.keystone"),
-        ({**USER, "user": None, "application_credential": "a", "system": False, "project": "p"}, "credentials.keystone"),
+        (
+            {**USER, "user": None, "application_credential": "a", "system": False, "project": "p"},
+            "credentials.keystone",
+        ),
         ({**USER, "project": "p"}, "credentials.keystone"),
         ({**USER, "system": False}, "credentials.keystone"),
         ({**USER, "secret_env": None}, "credentials.keystone"),

@@ -4,12 +4,10 @@ A daemon whose keys come from a callout in another process: the example of the d
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +130,7 @@ async def test_each_kind_of_body(tmp_path: Path, callout: int, mode: str) -> Non
     await daemon.close()
 
     assert response.status == 200
-    assert [request.sha256 for request in daemon.backend.requests][0] == hashlib.sha256(body).hexdigest()
+    assert daemon.backend.requests[0].sha256 == hashlib.sha256(body).hexdigest()
     assert (refused.status == 200) == (mode == "UNSIGNED-PAYLOAD")
     assert len(daemon.backend.requests) == 1 + (mode == "UNSIGNED-PAYLOAD")
 
@@ -159,9 +157,7 @@ async def test_what_is_refused(tmp_path: Path, callout: int, request_of: Any, co
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_callout_that_does_not_know_us(
-    tmp_path: Path, callout: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_callout_that_does_not_know_us(tmp_path: Path, callout: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Its status 401 is a failure: the response is 503, and the client may try again.
     """
@@ -171,4 +167,4 @@ async def test_a_callout_that_does_not_know_us(
     await daemon.close()
 
     assert (response.status, daemon.backend.requests) == (503, [])
-    assert response.fields.value(b"retry-after") is not None
+    assert response.header("Retry-After") is not None

@@ -4,11 +4,13 @@ One OpenStack Keystone, from PyPI: its WSGI application on loopback, its databas
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import grp
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import urllib.error
@@ -24,11 +26,11 @@ PASSWORD = "admin-password-of-the-integration-suite"
 
 _SERVER = """
 import sys
-from werkzeug.serving import WSGIRequestHandler, run_simple
+from werkzeug.serving import run_simple
 from keystone.server.wsgi import initialize_public_application
-WSGIRequestHandler.protocol_version = "HTTP/1.1"
-run_simple("127.0.0.1", int(sys.argv.pop()), initialize_public_application(), threaded=True)
+run_simple("127.0.0.1", int(sys.argv.pop()), initialize_public_application())
 """
+# One request at a time, each on a connection of its own: two threads would lock each other out of SQLite.
 
 
 def install() -> Path:
@@ -84,6 +86,8 @@ log_file = {directory}/keystone.log
 connection = sqlite:///{directory}/keystone.db
 [cache]
 enabled = false
+[identity]
+password_hash_rounds = 4
 [fernet_tokens]
 key_repository = {directory}/fernet-keys
 [credential]
@@ -100,6 +104,9 @@ key_repository = {directory}/credential-keys
         ):
             command = [str(self._commands / "keystone-manage"), "--config-dir", str(directory), *arguments]
             subprocess.run(command, check=True, env=self._environment, cwd=directory, stdout=subprocess.DEVNULL)
+        with contextlib.closing(sqlite3.connect(directory / "keystone.db")) as database:
+            # Keystone writes on one connection while it reads on another.
+            database.execute("PRAGMA journal_mode = WAL")
         self.resume()
         self._token = self._log_in()
 

@@ -25,6 +25,8 @@ from tests.integration.keystone import PASSWORD, Keystone, install
 pytestmark = pytest.mark.integration
 
 SERVICE_PASSWORD = "password-of-s3proxy-in-keystone"
+PATIENCE = 60.0
+"Seconds: Keystone has one thread here, and takes a second for a request on a busy machine."
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def opened(
     Return the started source, which remembers nothing.
     """
     monkeypatch.setenv("KEYSTONE_SECRET", secret or SERVICE_PASSWORD)
-    rules = replace(ANY_NAMES, keystone=settings, cache=CacheLimits(ttl=0, negative_ttl=0, stale=0))
+    rules = replace(ANY_NAMES, keystone=settings, cache=CacheLimits(ttl=0, negative_ttl=0, stale=0, patience=PATIENCE))
     source = open_source(f"keystone:{keystone.url}", Path(), rules)
     assert isinstance(source, CachedCredentials)
     source.start(reactor)
@@ -224,9 +226,7 @@ async def test_an_application_credential(keystone: Keystone, monkeypatch: pytest
     admin = keystone.call("GET", "/users?name=admin")["users"][0]["id"]
     document = {"application_credential": {"name": "s3proxy", "secret": "secret-of-an-application"}}
     made = keystone.call("POST", f"/users/{admin}/application_credentials", document)["application_credential"]
-    settings = KeystoneSettings(
-        application_credential=made["id"], secret_env="KEYSTONE_SECRET", roles=("member",)
-    )
+    settings = KeystoneSettings(application_credential=made["id"], secret_env="KEYSTONE_SECRET", roles=("member",))
     source = opened(keystone, monkeypatch, settings, "secret-of-an-application")
     found = await secrets(source, tenant.access)
     await source.stop()
@@ -241,7 +241,7 @@ async def test_a_keystone_that_is_down(keystone: Keystone, monkeypatch: pytest.M
     """
     known, other = Tenant(keystone, "known"), Tenant(keystone, "other")
     monkeypatch.setenv("KEYSTONE_SECRET", SERVICE_PASSWORD)
-    rules = replace(ANY_NAMES, keystone=SYSTEM, cache=CacheLimits(ttl=0))
+    rules = replace(ANY_NAMES, keystone=SYSTEM, cache=CacheLimits(ttl=0, patience=PATIENCE))
     source: Any = open_source(f"keystone:{keystone.url}", Path(), rules)
     source.start(reactor)
     access = known.access.encode()
