@@ -141,6 +141,7 @@ class ProxyContext:
         multipart: Keeps the multipart uploads for backends that have none; None if there is no such backend.
 
     Attributes:
+        look_up: Looks up a credential by its access key.
         look_up_claim: Looks up a credential by a whole claim; None if the source needs only its access key.
         is_draining: Whether new requests are refused.
     """
@@ -164,7 +165,7 @@ class ProxyContext:
         multipart: MultipartUploads | None = None,
     ) -> None:
         self.settings = settings
-        self.credentials = credentials
+        self.look_up = credentials.look_up
         claimed = IClaimedCredentialStore(credentials, None)
         self.look_up_claim: _ClaimLookUp | None = None if claimed is None else claimed.look_up_claim
         self.choose_backend = choose_backend

@@ -102,11 +102,11 @@ class Judge:
         else:
             claim = read_claim(head, address, realm, record.received_at)
             if claim is not None:
-                if context.look_up_claim is None:
-                    found = context.credentials.look_up(claim.claimed_access_key_id)
-                else:
+                if context.look_up_claim is not None:
                     found = context.look_up_claim(_question_of(claim))
-                if found is not None and not isinstance(found, Credential):
+                else:
+                    found = context.look_up(claim.claimed_access_key_id)
+                if not isinstance(found, Credential) and found is not None:
                     found = await self._wait_for_credential(found)
                 authenticated = verify_claim(claim, found, realm, record.received_at)
                 if authenticated.exempted:
@@ -133,11 +133,11 @@ class Judge:
         form_key(intake.form)
         claim = read_form_claim(request_head, intake.form, context.settings.realm)
         if claim is not None:
-            if context.look_up_claim is None:
-                found = context.credentials.look_up(claim.claimed_access_key_id)
-            else:
+            if context.look_up_claim is not None:
                 found = context.look_up_claim(_question_of(claim))
-            if found is not None and not isinstance(found, Credential):
+            else:
+                found = context.look_up(claim.claimed_access_key_id)
+            if not isinstance(found, Credential) and found is not None:
                 found = await self._wait_for_credential(found)
             authenticated = verify_claim(claim, found, context.settings.realm, now)
             if authenticated.exempted:

@@ -131,7 +131,7 @@ key_repository = {directory}/credential-keys
         """
         Return what the server has logged.
         """
-        return (self._directory / "server.log").read_text("utf-8", "replace")
+        return (self._directory / "keystone.log").read_text("utf-8", "replace")
 
     # What an administrator does
 

@@ -220,18 +220,23 @@ async def test_a_token_that_is_revoked(keystone: Keystone, monkeypatch: pytest.M
 @pytest_twisted.ensureDeferred
 async def test_an_application_credential(keystone: Keystone, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    It authenticates s3proxy without a password.
+    It authenticates s3proxy without a password. Keystone lets it read only the keys of its own project.
     """
-    tenant = Tenant(keystone, "application")
     admin = keystone.call("GET", "/users?name=admin")["users"][0]["id"]
+    project = keystone.call("GET", "/projects?name=admin")["projects"][0]["id"]
+    access, secret = keystone.make_key(admin, project)
+    other = Tenant(keystone, "application")
     document = {"application_credential": {"name": "s3proxy", "secret": "secret-of-an-application"}}
     made = keystone.call("POST", f"/users/{admin}/application_credentials", document)["application_credential"]
-    settings = KeystoneSettings(application_credential=made["id"], secret_env="KEYSTONE_SECRET", roles=("member",))
+    settings = KeystoneSettings(application_credential=made["id"], secret_env="KEYSTONE_SECRET", roles=("admin",))
     source = opened(keystone, monkeypatch, settings, "secret-of-an-application")
-    found = await secrets(source, tenant.access)
+    found = await secrets(source, access)
+    with capturedLogs() as logs, pytest.raises(ServiceUnavailable):
+        await secrets(source, other.access)
     await source.stop()
 
-    assert found == (tenant.secret,)
+    assert found == (secret,)
+    assert "read credentials" in str([event.get("reason") for event in logs])
 
 
 @pytest_twisted.ensureDeferred
@@ -244,9 +249,9 @@ async def test_a_keystone_that_is_down(keystone: Keystone, monkeypatch: pytest.M
     rules = replace(ANY_NAMES, keystone=SYSTEM, cache=CacheLimits(ttl=0, patience=PATIENCE))
     source: Any = open_source(f"keystone:{keystone.url}", Path(), rules)
     source.start(reactor)
-    access = known.access.encode()
+    access, before = known.access.encode(), keystone.log().count("POST /v3/s3tokens")
     found: Any = await DeferredList([source.look_up(access) for _ in range(1000)])
-    asked = keystone.log().count("POST /v3/s3tokens")
+    asked = keystone.log().count("POST /v3/s3tokens") - before
     await deferToThread(keystone.stop)
     during = await source.look_up(access)
     with pytest.raises(ServiceUnavailable):
