@@ -205,8 +205,9 @@ class CachedCredentials:
         Forget a key, which has changed; with None, have all keys asked for again, because any may have changed.
 
         An answer that is on its way may be older than the change. It is given to those who wait for it, and not
-        remembered.
+        remembered. An origin that tells of changes is not down, as far as it knows.
         """
+        self._is_up()
         if access_key_id is None:
             self._remembered.expire()
             outdated = [fetch for fetch in self._fetches.values() if fetch in self._running]
@@ -313,7 +314,9 @@ class CachedCredentials:
     def _answered(self, credential: Credential | None, fetch: _Fetch) -> None:
         if credential is not None and credential.access_key_id.encode() != fetch.question.access_key_id:
             # A database may compare without regard to case.
-            self._failed(Failure(Faults([Fault("access_key_id", "another key than the one that was asked for")])), fetch)
+            self._failed(
+                Failure(Faults([Fault("access_key_id", "another key than the one that was asked for")])), fetch
+            )
             return
         self._ended(fetch)
         self._is_up()
@@ -334,7 +337,7 @@ class CachedCredentials:
         if fetch.is_given_up:
             self._begin_queued()
             return
-        if failure.check(Faults):
+        if isinstance(failure.value, Faults):
             self._is_up()
             what = "; ".join(map(str, failure.value.faults))
             if not fetch.is_outdated and self._remembered.keep_wrong(fetch.identity, what, self._now()):
@@ -366,7 +369,7 @@ class CachedCredentials:
         if fetch.is_late:
             return f"no response within {self._rules.cache.patience:g} s"
         # Messages of servers have several lines.
-        return " ".join(failure.getErrorMessage().split()) or failure.type.__name__
+        return " ".join(failure.getErrorMessage().split()) or type(failure.value).__name__
 
     def _resolve_queue(self) -> None:
         """

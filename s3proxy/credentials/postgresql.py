@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,10 @@ class PostgreSQLDriver:
     module = "psycopg"
     table_query = "SELECT to_regclass('s3proxy_schema')::text"
     key_query = "SELECT * FROM s3proxy_keys WHERE access_key_id = %s"
-    unreadable = (psycopg.DataError, ValueError, OverflowError)
+    unreadable: tuple[type[Exception], ...] = (psycopg.DataError, ValueError, OverflowError)
 
     def __init__(self, parameters: dict[str, Any]) -> None:
-        self.parameters = {
+        self.parameters: Mapping[str, Any] = {
             **parameters,
             "autocommit": True,
             "client_encoding": "UTF8",
@@ -166,9 +166,11 @@ def _parameters(url: str, directory: Path) -> dict[str, Any]:
     except psycopg.Error:
         raise _fault("not a URL that libpq accepts, like postgresql://USER@HOST:PORT/DATABASE") from None
     places = [str(parameters.get(name, "")) for name in ("host", "hostaddr", "port", "dbname")]
-    if any("@" in place for place in places) or not places[2].replace(",", "0").isdigit() and places[2]:
+    if any("@" in place for place in places) or (not places[2].replace(",", "0").isdigit() and places[2]):
         # libpq would take the rest of the password for a host, and an error would name it.
-        raise _fault("in the user and the password of the URL, @ / : ? # and % must be written as %40 %2F %3A %3F %23 %25")
+        raise _fault(
+            "in the user and the password of the URL, @ / : ? # and % must be written as %40 %2F %3A %3F %23 %25"
+        )
     for name in _FILES:
         # The value "system" of sslrootcert is no path.
         if name in parameters and parameters[name] != "system":

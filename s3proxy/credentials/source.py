@@ -16,7 +16,6 @@ from s3proxy.configuration.tables import Fault, Faults, counted
 from s3proxy.interfaces import ICredentialSource
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits
 
-
 _DEFAULTS = CredentialsSettings()
 
 

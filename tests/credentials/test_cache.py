@@ -231,7 +231,7 @@ def test_questions_at_a_time_are_bounded() -> None:
     cached.origin.answer(None)
 
     assert [question.access_key_id for question, _ in cached.origin.asked] == [b"known", b"D"]
-    assert [lookups[name].is_waiting for name in "ABD"] == [False, False, True]
+    assert [lookups[name].is_waiting for name in ("A", "B", "D")] == [False, False, True]
 
 
 def test_a_key_of_another_name_is_not_taken() -> None:
@@ -574,6 +574,20 @@ def test_a_question_that_waits_for_its_turn_is_not_from_before_the_change() -> N
     cached.origin.answer(key("A"))
 
     assert cached.look_up("A").value == key("A")
+
+
+def test_an_origin_that_tells_of_changes_is_up() -> None:
+    """
+    So after it is connected again, no key is served as it was.
+    """
+    cached = Cached()
+    cached.know(key())
+    cached.break_down()
+
+    cached.origin.changed(None)
+
+    assert cached.look_up("A").is_waiting
+    assert cached.look_up("B").is_waiting
 
 
 def test_tokens_are_those_of_the_known_keys() -> None:

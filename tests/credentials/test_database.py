@@ -167,7 +167,8 @@ async def test_a_lost_connection_is_replaced(database: Database) -> None:
     assert used[0] is not used[1]
 
 
-def test_a_database_that_is_stopped_without_work(tmp_path: Path) -> None:
+@pytest_twisted.ensureDeferred
+async def test_a_database_that_is_stopped_without_work(tmp_path: Path) -> None:
     """
     Nothing was connected.
     """
@@ -175,6 +176,6 @@ def test_a_database_that_is_stopped_without_work(tmp_path: Path) -> None:
     database = Database(SQLiteDriver(tmp_path / "keys.sqlite"))
     database.start(reactor)
 
-    pytest_twisted.blockon(database.stop())
+    await database.stop()
 
     assert database._calls == {}

@@ -22,6 +22,7 @@ from s3proxy.credentials.postgresql import _parameters
 from s3proxy.credentials.source import ANY_NAMES, open_source
 from s3proxy.interfaces import ICredentialOrigin, ICredentialSource
 from s3proxy.s3.errors import ServiceUnavailable
+from tests.support.harness import until
 from tests.support.processes import free_port, write_configuration
 
 
@@ -71,10 +72,9 @@ def test_parameters_have_defaults_and_paths_a_directory(tmp_path: Path) -> None:
         "postgresql://u:hid@den@h/keys",
         "postgresql://u:hid/den@h/keys",
         "postgresql://u:1/hidden@h/keys",
-        "postgresql://u:hid?den@h/keys",
         "postgresql://u:hid%zzden@h/keys",
         "postgresql://u:hidden@h:port/keys",
-        "postgresql://h/keys?pasword=hidden",
+        "postgresql://h/keys?secret=hidden",
     ],
 )
 def test_a_wrong_url_shows_no_part_of_a_password(url: str, tmp_path: Path) -> None:
@@ -144,20 +144,10 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(ServiceUnavailable):
             await source.look_up(b"A")
         notifications = source._origin._notifications
-        while not notifications._is_told:
-            await reactor_turn()
+        await until(lambda: notifications._is_told)
     await source.stop()
 
     told = [event["log_format"].format(**event) for event in logs if "name" in event]
     assert len(told) == 2
     assert all("refused" in line for line in told)
     assert "hidden" not in repr(logs)
-
-
-async def reactor_turn() -> None:
-    """
-    Let the reactor run.
-    """
-    from tests.support.harness import turns
-
-    await turns(1)

@@ -5,8 +5,8 @@ Keys in an SQLite database: what a row means, and what happens if the database i
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
@@ -33,8 +34,8 @@ ASKS_EACH_TIME = CacheLimits(ttl=0, negative_ttl=0)
 RULES = KeyRules(backends=["only"], backend_keys={"mine": "only"}, cache=ASKS_EACH_TIME)
 
 
-@contextmanager
-def opened(path: Path, rules: KeyRules = RULES) -> Iterator[CachedCredentials]:
+@asynccontextmanager
+async def opened(path: Path, rules: KeyRules = RULES) -> AsyncIterator[CachedCredentials]:
     """
     A started source of a database. It is stopped in the end.
     """
@@ -44,24 +45,25 @@ def opened(path: Path, rules: KeyRules = RULES) -> Iterator[CachedCredentials]:
     try:
         yield source
     finally:
-        pytest_twisted.blockon(source.stop())
+        stopping: Any = source.stop()
+        await stopping
 
 
-def found(source: CachedCredentials, name: str = "A") -> Credential | None:
+async def found(source: CachedCredentials, name: str = "A") -> Credential | None:
     """
     Look up a key, and wait.
     """
     looking: Any = source.look_up(name.encode())
-    result: Credential | None = pytest_twisted.blockon(looking) if hasattr(looking, "addBoth") else looking
+    result: Credential | None = await looking if isinstance(looking, Deferred) else looking
     return result
 
 
-def failure(source: CachedCredentials, name: str = "A") -> str:
+async def failure(source: CachedCredentials, name: str = "A") -> str:
     """
     Look up a key that gets 503; return the lines of the log.
     """
     with capturedLogs() as logs, pytest.raises(ServiceUnavailable):
-        found(source, name)
+        await found(source, name)
     return "\n".join(event["log_format"].format(**event) for event in logs)
 
 
@@ -111,7 +113,8 @@ def test_each_option_has_a_column(path: Path) -> None:
     assert columns >= {"allow", "deny", "networks", "read_only"}
 
 
-def test_what_a_row_means(path: Path) -> None:
+@pytest_twisted.ensureDeferred
+async def test_what_a_row_means(path: Path) -> None:
     """
     Every column, and none.
     """
@@ -132,8 +135,8 @@ def test_what_a_row_means(path: Path) -> None:
         requests_per_second=3,
         bytes_per_second=4,
     )
-    with opened(path) as source:
-        few, everything, none = found(source, "few"), found(source, "all"), found(source, "none")
+    async with opened(path) as source:
+        few, everything, none = await found(source, "few"), await found(source, "all"), await found(source, "none")
 
     assert few == Credential(access_key_id="few", secret_access_keys=("secret",))
     assert none is None
@@ -149,29 +152,31 @@ def test_what_a_row_means(path: Path) -> None:
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-def test_changes_are_seen(tmp_path: Path, journal: str) -> None:
+@pytest_twisted.ensureDeferred
+async def test_changes_are_seen(tmp_path: Path, journal: str) -> None:
     """
     Each question reads what was committed last, also while another process has begun to write.
     """
     path = tmp_path / "keys.sqlite"
     make_sqlite(path, journal=journal)
-    with opened(path) as source:
-        before = found(source)
+    async with opened(path) as source:
+        before = await found(source)
         put_sqlite(path, secret=["former"])
-        added = found(source)
+        added = await found(source)
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("DELETE FROM s3proxy_keys")
-        meanwhile = found(source)
+        meanwhile = await found(source)
         writer.execute("COMMIT")
         writer.close()
-        removed = found(source)
+        removed = await found(source)
 
     assert (before, removed) == (None, None)
     assert added == meanwhile == Credential(access_key_id="A", secret_access_keys=("former",))
 
 
-def test_another_file_at_the_path_is_read(path: Path) -> None:
+@pytest_twisted.ensureDeferred
+async def test_another_file_at_the_path_is_read(path: Path) -> None:
     """
     Tools that deploy a file replace it. The former file, which is open, is not read any more.
     """
@@ -179,25 +184,26 @@ def test_another_file_at_the_path_is_read(path: Path) -> None:
     other = path.with_name("other.sqlite")
     make_sqlite(other, journal="delete")
     put_sqlite(other, secret=["new"])
-    with opened(path) as source:
-        former = found(source)
+    async with opened(path) as source:
+        former = await found(source)
         other.rename(path)
-        new = found(source)
+        new = await found(source)
 
     assert former is not None
     assert new is not None
     assert (former.secret_access_keys, new.secret_access_keys) == (("former",), ("new",))
 
 
-def test_nothing_is_written(path: Path) -> None:
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_written(path: Path) -> None:
     """
     The source has no right that it does not need.
     """
-    with opened(path) as source:
+    async with opened(path) as source:
         database: Any = source._origin
         running = database._database.run(lambda connection: connection.execute("DELETE FROM s3proxy_keys"))
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            pytest_twisted.blockon(running)
+            await running
 
 
 @pytest.mark.parametrize(
@@ -221,16 +227,17 @@ def test_nothing_is_written(path: Path) -> None:
         ({"requests": "many"}, "requests:"),
     ],
 )
-def test_a_wrong_row(path: Path, columns: dict[str, Any], message: str) -> None:
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_row(path: Path, columns: dict[str, Any], message: str) -> None:
     """
     503, and a line of the log that says which column of which key is wrong. It has no secret.
     """
     secret = columns.pop("secret", ["hidden"])
     put_sqlite(path, "A", secret, **columns)
     put_sqlite(path, "B")
-    with opened(path) as source:
-        told = failure(source)
-        other = found(source, "B")
+    async with opened(path) as source:
+        told = await failure(source)
+        other = await found(source, "B")
 
     assert f"sqlite:{path}: wrong description of key A: {message}" in told
     assert len(told.splitlines()) == 1
@@ -239,7 +246,8 @@ def test_a_wrong_row(path: Path, columns: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(("value", "is_served"), [(None, True), ("[]", False)])
-def test_a_column_that_this_version_does_not_know(path: Path, value: str | None, *, is_served: bool) -> None:
+@pytest_twisted.ensureDeferred
+async def test_a_column_that_this_version_does_not_know(path: Path, value: str | None, *, is_served: bool) -> None:
     """
     It may be a right that would not be enforced: such a key is not served.
     """
@@ -248,11 +256,11 @@ def test_a_column_that_this_version_does_not_know(path: Path, value: str | None,
         database.execute("ALTER TABLE s3proxy_keys ADD COLUMN right_of_the_future TEXT")
         database.execute("UPDATE s3proxy_keys SET right_of_the_future = ?", (value,))
     database.close()
-    with opened(path) as source:
+    async with opened(path) as source:
         if is_served:
-            assert found(source) is not None
+            assert await found(source) is not None
         else:
-            assert "right_of_the_future: unknown name" in failure(source)
+            assert "right_of_the_future: unknown name" in await failure(source)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +271,8 @@ def test_a_column_that_this_version_does_not_know(path: Path, value: str | None,
         ("UPDATE s3proxy_schema SET version = 0", "have version 0, and version 1 is required"),
     ],
 )
-def test_a_wrong_schema(path: Path, statement: str, message: str) -> None:
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_schema(path: Path, statement: str, message: str) -> None:
     """
     503 until it is right, and one line of the log.
     """
@@ -271,23 +280,24 @@ def test_a_wrong_schema(path: Path, statement: str, message: str) -> None:
     with sqlite3.connect(path) as database:
         database.execute(statement)
     database.close()
-    with opened(path) as source:
-        told = failure(source)
+    async with opened(path) as source:
+        told = await failure(source)
 
     assert message in told
     assert len(told.splitlines()) == 1
 
 
-def test_a_database_that_has_gone(path: Path) -> None:
+@pytest_twisted.ensureDeferred
+async def test_a_database_that_has_gone(path: Path) -> None:
     """
     Known keys are served, new ones get 503. The log names the file.
     """
     put_sqlite(path)
-    with opened(path) as source:
-        known = found(source)
+    async with opened(path) as source:
+        known = await found(source)
         path.unlink()
-        told = failure(source, "B")
-        again = found(source)
+        told = await failure(source, "B")
+        again = await found(source)
 
     assert known == again
     assert known is not None
@@ -295,16 +305,17 @@ def test_a_database_that_has_gone(path: Path) -> None:
     assert path.name in told
 
 
-def test_a_database_that_a_writer_keeps(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest_twisted.ensureDeferred
+async def test_a_database_that_a_writer_keeps(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     It is as if it were down, after a short time.
     """
     monkeypatch.setattr("s3proxy.credentials.sqlite.BUSY_TIME", 0.01)
-    with opened(path) as source:
+    async with opened(path) as source:
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("PRAGMA journal_mode = delete")
         writer.execute("BEGIN EXCLUSIVE")
-        told = failure(source)
+        told = await failure(source)
         writer.close()
 
     assert "database is locked" in told
@@ -342,8 +353,11 @@ def test_the_table_refuses_what_cannot_be_read(path: Path, columns: dict[str, An
     database.close()
 
 
-@pytest.mark.parametrize("expires", ["2030-01-01T00:00:00Z", "2030-01-01T00:00:00+02:00", "2030-01-01 00:00:00.5-08:00"])
-def test_the_table_takes_what_can_be_read(path: Path, expires: str) -> None:
+@pytest.mark.parametrize(
+    "expires", ["2030-01-01T00:00:00Z", "2030-01-01T00:00:00+02:00", "2030-01-01 00:00:00.5-08:00"]
+)
+@pytest_twisted.ensureDeferred
+async def test_the_table_takes_what_can_be_read(path: Path, expires: str) -> None:
     """
     The moments of ISO 8601.
     """
@@ -354,8 +368,8 @@ def test_the_table_takes_what_can_be_read(path: Path, expires: str) -> None:
             (expires,),
         )
     database.close()
-    with opened(path) as source:
-        key = found(source, "A:b+c=")
+    async with opened(path) as source:
+        key = await found(source, "A:b+c=")
 
     assert key is not None
     assert key.expires_at == datetime.fromisoformat(expires)
