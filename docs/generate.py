@@ -17,6 +17,7 @@ from twisted.internet.task import Clock
 
 from s3proxy.configuration.options import TABLES
 from s3proxy.configuration.tables import format_size, options_of
+from s3proxy.credentials.callout import CalloutKey
 from s3proxy.credentials.record import KeyTable
 from s3proxy.daemon import supervisor
 from s3proxy.daemon.instruments import INSTRUMENTS
@@ -46,7 +47,7 @@ def options_page() -> str:
         "`s3proxy check FILE` reports the errors, each with its location. An unknown name is an error. A relative path "
         "starts from the directory of the file.\n"
     ]
-    for name, table in {**TABLES, "[[key]] of keys.toml": KeyTable}.items():
+    for name, table in {**TABLES, "[[key]] of keys.toml": KeyTable, "response of a callout": CalloutKey}.items():
         about = " ".join((inspect.getdoc(table) or "").split("\n\n")[0].split())
         parts.append(f"\n## `{name}`\n\n{about}\n\n| option | accepts | unit | default | |\n|---|---|---|---|---|\n")
         for option in options_of(table):

@@ -103,6 +103,19 @@ class KeyQuestion(NamedTuple):
     session_token: bytes | None = None
 
 
+class IClaimedCredentialStore(ICredentialStore):
+    """
+    A store whose result may depend on more of a claim than its access key: on the scope, if it returns signing keys.
+
+    A store that provides it is asked by `look_up_claim` only.
+    """
+
+    def look_up_claim(question: KeyQuestion) -> Deferred[Credential | None] | Credential | None:
+        """
+        Return the credential for a claim, as `look_up` does.
+        """
+
+
 class ICredentialOrigin(Interface):
     """
     Where a `s3proxy.credentials.cache.CachedCredentials` gets its keys: a database, a directory, another service.

@@ -110,7 +110,7 @@ def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now:
     exempted = _exempted(claim, credential) if claim.waivable else ()
     known = check_session(claim.claimed_access_key_id, claim.session_token, credential, realm.known_tokens, now)
     if isinstance(claim, sigv4.SignatureClaim):
-        chain = check_signature(claim, known.secret_access_keys, realm.signing_keys, realm.verifying_keys)
+        chain = check_signature(claim, known, realm.signing_keys, realm.verifying_keys)
         coverage = claim.coverage
         if claim.beginning is not None:
             _remember(claim.beginning, claim, realm)
@@ -192,8 +192,11 @@ def _check_other_signature(claim: Claim, credential: Credential, realm: Realm) -
     Verify a signature that is not over a whole request in Signature V4.
     """
     if isinstance(claim, sigv4.FormClaim):
-        check_form_signature(claim, credential.secret_access_keys, realm.signing_keys)
+        check_form_signature(claim, credential, realm.signing_keys)
     elif isinstance(claim, sigv2.V2Claim):
+        if credential.given_key is not None:
+            # No given key verifies Signature V2: this says so.
+            credential.given_key.keys_for(claim.carrier, b"")
         check_v2_signature(claim, credential.secret_access_keys)
     else:
         raise TypeError(claim.carrier)

@@ -11,7 +11,6 @@ import pwd
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +20,7 @@ from s3proxy.commands.may import UnknownWord, explain
 from s3proxy.commands.presign import add_presign, run_presign
 from s3proxy.configuration.exposure import exposed_files
 from s3proxy.configuration.loading import Configuration, read_configuration
-from s3proxy.configuration.options import MAX_PORT, SOURCE, CredentialsSettings, LDAPSettings, Settings
+from s3proxy.configuration.options import MAX_PORT, CredentialsSettings, Settings
 from s3proxy.configuration.tables import Faults, NotAccepted, counted, structure
 from s3proxy.credentials.source import ANY_NAMES, KeyRules, count_keys, open_source
 from s3proxy.doctor.command import add_doctor, run_doctor
@@ -97,10 +96,16 @@ def _check(path: Path, asked: Sequence[str] | None) -> int:
     except Faults as error:
         told += [fault.told_of(path) for fault in error.faults]
     # The keys are checked even if the configuration is wrong, so that all errors are reported.
-    named = settings.credentials.source if settings is not None else _likely_source(configuration)
+    credentials = settings.credentials if settings is not None else _likely_credentials(configuration)
     try:
-        if named is not None:
-            source = open_source(named, configuration.directory, _likely_rules(configuration))
+        if credentials is not None:
+            rules = replace(
+                _likely_rules(configuration),
+                ldap=credentials.ldap,
+                callout=credentials.callout,
+                keystone=credentials.keystone,
+            )
+            source = open_source(credentials.source, configuration.directory, rules)
     except Faults as error:
         told += [fault.told_of(error.path or path) for fault in error.faults]
     if settings is None or source is None:
@@ -166,16 +171,15 @@ def _wrong(told: Iterable[str]) -> int:
     return WRONG
 
 
-def _likely_source(configuration: Configuration) -> str | None:
+def _likely_credentials(configuration: Configuration) -> CredentialsSettings | None:
     """
     Return the source of client keys of a configuration that has errors; None if the source is one of them.
     """
-    credentials = configuration.content.get("credentials", {})
-    source = credentials.get("source", CredentialsSettings().source) if isinstance(credentials, dict) else None
     try:
-        return str(SOURCE.parse(source))
-    except NotAccepted:
+        credentials = structure(CredentialsSettings, configuration.content.get("credentials", {}))
+    except (Faults, NotAccepted):
         return None
+    return credentials.with_paths(configuration.directory)
 
 
 def _likely_rules(configuration: Configuration) -> KeyRules:
@@ -184,24 +188,13 @@ def _likely_rules(configuration: Configuration) -> KeyRules:
     unknown.
     """
     tables = {name: configuration.content.get(name, []) for name in ("backend", "backend_key")}
-    rules = ANY_NAMES
-    with suppress(LookupError, TypeError):
+    try:
         names = [table["name"] for table in tables["backend"]]
         backends = {table["name"]: table["backend"] for table in tables["backend_key"]}
-        if all(isinstance(name, str) for name in (*names, *backends, *backends.values())):
-            rules = KeyRules(backends=names, backend_keys=backends)
-    return replace(rules, ldap=_likely_ldap(configuration))
-
-
-def _likely_ldap(configuration: Configuration) -> LDAPSettings:
-    """
-    Return the options of a directory in a configuration that may have errors; their defaults if they have errors.
-    """
-    credentials = configuration.content.get("credentials", {})
-    try:
-        return structure(LDAPSettings, credentials.get("ldap", {}))
-    except (Faults, NotAccepted, AttributeError):
-        return LDAPSettings()
+    except (LookupError, TypeError):
+        return ANY_NAMES
+    known = all(isinstance(name, str) for name in (*names, *backends, *backends.values()))
+    return KeyRules(backends=names, backend_keys=backends) if known else ANY_NAMES
 
 
 def _unsigned_buckets(settings: Settings) -> Iterator[str]:

@@ -57,3 +57,16 @@ class LossyHeaders(StrEnum):
     DROP = "drop"
     "it is stored without the header"
     REFUSE = "refuse"
+
+
+class Sent(StrEnum):
+    """
+    What a callout is told of a request, besides its access key id.
+    """
+
+    CARRIER = "carrier"
+    "where the request has its signature, and of which kind it is"
+    SCOPE = "scope"
+    "the day, region and service of Signature V4; the day and service of V4A"
+    SESSION_TOKEN = "session_token"  # noqa: S105
+    "the session token, which is a credential"

@@ -20,7 +20,7 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromSt
 
 from s3proxy.authentication.realm import SWITCHES
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME, DEFAULT_SLOW_FIRST_BYTE_TIME, BackendLimits
-from s3proxy.configuration.modes import Commit, FormMode, LossyHeaders, MultipartMode, UnknownLength
+from s3proxy.configuration.modes import Commit, FormMode, LossyHeaders, MultipartMode, Sent, UnknownLength
 from s3proxy.configuration.sources import accepted_sources, check_source
 from s3proxy.configuration.tables import (
     NotAccepted,
@@ -597,6 +597,72 @@ class RouteSettings:
     backend: str = option(NAME, "The name of the `[[backend]]` that has these buckets.")
 
 
+_TRUSTED = "PEM certificates of the authorities that may issue the certificate of the service."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalloutSettings:
+    """
+    How a service is asked for keys, if `credentials.source` is an `http` or `https` URL.
+    """
+
+    sends: tuple[Sent, ...] = option(
+        list_of(choice_of(Sent)),
+        "What the service is told of a request, besides its access key id. Its responses may depend only on that, and "
+        "requests that differ in it are asked for separately.",
+        (Sent.CARRIER, Sent.SCOPE),
+    )
+    token_file: str | None = option(
+        FILE, "A file that contains the bearer token for the service as its only line.", None
+    )
+    token_env: str | None = option(ENVIRONMENT, "An environment variable that contains this token.", None)
+    ca_file: str | None = option(FILE, _TRUSTED, None, told="the system's")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeystoneSettings:
+    """
+    How s3proxy authenticates to Keystone, and whose keys it accepts, if `credentials.source` begins with `keystone:`.
+    """
+
+    user: str | None = option(
+        text("the name of a user"),
+        "The user that reads EC2 credentials. It needs the role `admin`, or `reader` and `service` on the system. "
+        "Exactly one of this option and `application_credential` is required.",
+        None,
+    )
+    user_domain: str = option(text("the name of a domain"), "The domain of that user.", "Default")
+    project: str | None = option(
+        text("the name of a project"),
+        "The project that the user has its role on. Exactly one of this option and `system` is required with `user`.",
+        None,
+    )
+    project_domain: str = option(text("the name of a domain"), "The domain of that project.", "Default")
+    system: bool = option(boolean(), "Whether the user has its roles on the whole system.", default=False)
+    application_credential: str | None = option(
+        text("the id of an application credential"),
+        "An application credential. Recent versions of Keystone allow it to read only the keys of its own project.",
+        None,
+    )
+    secret_file: str | None = option(
+        FILE,
+        "A file that contains the password of the user, or the secret of the application credential, as its only "
+        "line. Exactly one of this option and the next one is required.",
+        None,
+    )
+    secret_env: str | None = option(ENVIRONMENT, "An environment variable that contains the same.", None)
+    roles: tuple[str, ...] = option(
+        list_of(text("the name of a role")),
+        "The owner of a key must have one of these roles on the project of the key. At least one is required: every "
+        "user of Keystone can create keys.",
+        (),
+    )
+    projects: tuple[str, ...] = option(
+        list_of(text("the id of a project")), "The projects whose keys are accepted.", (), told="all"
+    )
+    ca_file: str | None = option(FILE, _TRUSTED, None, told="the system's")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LDAPSettings:
     """
@@ -650,6 +716,17 @@ class CredentialsSettings:
     )
     entries: int = option(count(1, 10_000_000), "The maximum number of keys that each process remembers.", 100_000)
     ldap: LDAPSettings = field(default_factory=LDAPSettings)
+    callout: CalloutSettings = field(default_factory=CalloutSettings)
+    keystone: KeystoneSettings = field(default_factory=KeystoneSettings)
+
+    def with_paths(self, directory: Path) -> CredentialsSettings:
+        """
+        Return these settings with absolute paths.
+
+        Args:
+            directory: Where relative paths start.
+        """
+        return replace(self, callout=with_paths(self.callout, directory), keystone=with_paths(self.keystone, directory))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -892,6 +969,8 @@ TABLES: dict[str, type] = {
     "[[route]]": RouteSettings,
     "[credentials]": CredentialsSettings,
     "[credentials.ldap]": LDAPSettings,
+    "[credentials.callout]": CalloutSettings,
+    "[credentials.keystone]": KeystoneSettings,
     "[anonymous]": AnonymousSettings,
     "[limits]": Limits,
     "[times]": Times,

@@ -44,6 +44,9 @@ SOURCES = {
     ),
     "ldap": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap", extra="ldap"),
     "ldaps": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap", extra="ldap"),
+    "http": SourceForm("//HOST[:PORT]/PATH", "s3proxy.credentials.callout.open_callout"),
+    "https": SourceForm("//HOST[:PORT]/PATH", "s3proxy.credentials.callout.open_callout"),
+    "keystone": SourceForm("URL", "s3proxy.credentials.keystone.open_keystone"),
 }
 """
 The kinds of credential sources by their words.

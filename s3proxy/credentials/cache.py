@@ -29,7 +29,7 @@ from s3proxy.configuration.tables import Fault, Faults
 from s3proxy.credentials.outage import Outage
 from s3proxy.credentials.remembered import Remembered
 from s3proxy.credentials.source import KeyRules
-from s3proxy.interfaces import ICredentialOrigin, ICredentialSource, KeyQuestion
+from s3proxy.interfaces import IClaimedCredentialStore, ICredentialOrigin, ICredentialSource, KeyQuestion
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import ServiceUnavailable
@@ -395,6 +395,16 @@ class CachedCredentials:
             else:
                 self.counts.stale += 1
                 waiter.callback(last)
+
+
+@implementer(IClaimedCredentialStore)
+class ClaimedCredentials(CachedCredentials):
+    """
+    A cache for an origin whose answers depend on more of a claim than its access key id.
+    """
+
+    def look_up_claim(self, question: KeyQuestion) -> Deferred[Credential | None] | Credential | None:
+        return self.ask(question)
 
 
 def take_over(former: ICredentialSource, successor: ICredentialSource) -> None:

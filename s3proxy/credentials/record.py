@@ -84,6 +84,9 @@ def _secrets() -> Kind:
     return Kind("printable text, or a list of two during a key rotation", parse, is_secret=True)
 
 
+SECRETS = _secrets()
+
+
 def _moment() -> Kind:
     def parse(value: Any) -> datetime:
         if not isinstance(value, datetime) or value.tzinfo is None:
@@ -106,7 +109,7 @@ class KeyTable:
         text("ASCII text of at most 128 characters without whitespace, slashes or commas", _check_access_key_id),
         "The access key id of the client. It must be unique.",
     )
-    secret_access_key: tuple[str, ...] = option(_secrets(), "The secret that the client signs with, or two.")
+    secret_access_key: tuple[str, ...] = option(SECRETS, "The secret that the client signs with, or two.")
     session_token: str | None = option(
         text("printable text", is_secret=True),
         "The session token of a temporary key. Every request must carry it.",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.python.reflect import namedAny
 
-from s3proxy.configuration.options import CredentialsSettings, LDAPSettings, Times
+from s3proxy.configuration.options import CalloutSettings, CredentialsSettings, KeystoneSettings, LDAPSettings, Times
 from s3proxy.configuration.sources import find_source
 from s3proxy.configuration.tables import Fault, Faults, counted
 from s3proxy.interfaces import ICredentialSource
@@ -51,6 +51,8 @@ class KeyRules:
         limits: The limits of a key, if it sets none itself.
         cache: For a source that asks another process for keys.
         ldap: For a directory. Relative paths in it start from the directory of the configuration.
+        callout: For an ``http`` or ``https`` source.
+        keystone: For a ``keystone`` source.
     """
 
     backends: Collection[str] | None
@@ -58,6 +60,8 @@ class KeyRules:
     limits: BudgetLimits = NO_LIMITS
     cache: CacheLimits = CacheLimits()
     ldap: LDAPSettings = _DEFAULTS.ldap
+    callout: CalloutSettings = _DEFAULTS.callout
+    keystone: KeystoneSettings = _DEFAULTS.keystone
 
 
 ANY_NAMES = KeyRules(backends=None)

@@ -19,7 +19,14 @@ from s3proxy.backend.backend import Backend
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
 from s3proxy.configuration.modes import FormMode, MultipartMode, UnknownLength
-from s3proxy.configuration.options import BackendSettings, Limits, ListenerSettings, Settings
+from s3proxy.configuration.options import (
+    BackendSettings,
+    CalloutSettings,
+    KeystoneSettings,
+    Limits,
+    ListenerSettings,
+    Settings,
+)
 from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.cache import take_over
 from s3proxy.credentials.record import BUDGET_OPTIONS
@@ -343,11 +350,14 @@ def _key_rules(settings: Settings) -> KeyRules:
             patience=settings.times.lookup / 2,
         ),
         ldap=settings.credentials.ldap,
+        callout=settings.credentials.callout,
+        keystone=settings.credentials.keystone,
     )
 
 
-def _source(settings: Settings) -> tuple[str, Path]:
-    return settings.credentials.source, settings.directory
+def _source(settings: Settings) -> tuple[str, Path, CalloutSettings, KeystoneSettings]:
+    credentials = settings.credentials
+    return credentials.source, settings.directory, credentials.callout, credentials.keystone
 
 
 def _log_not_stopped(failure: Failure) -> None:

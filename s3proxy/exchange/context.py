@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from s3proxy.authentication.realm import Realm
@@ -19,14 +20,17 @@ from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
 from s3proxy.exchange.budget import Budgets
 from s3proxy.exchange.replay import ReplayWindow
-from s3proxy.interfaces import IAuthorizer, ICredentialStore
+from s3proxy.interfaces import IAuthorizer, IClaimedCredentialStore, ICredentialStore, KeyQuestion
 from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.s3.address import Address
+from s3proxy.s3.credential import Credential
 from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import RequestHead
 from s3proxy.telemetry.accesslog import AccessRecord
 from s3proxy.telemetry.declarations import BACKEND, Metric, counter
 from s3proxy.telemetry.requests import RequestCounts
+
+_ClaimLookUp = Callable[[KeyQuestion], Deferred[Credential | None] | Credential | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,8 @@ class ProxyContext:
         multipart: Keeps the multipart uploads for backends that have none; None if there is no such backend.
 
     Attributes:
+        look_up: Looks up a credential by its access key.
+        look_up_claim: Looks up a credential by a whole claim; None if the source needs only its access key.
         is_draining: Whether new requests are refused.
         is_read_only: As in the settings.
     """
@@ -164,6 +170,9 @@ class ProxyContext:
         self.settings = settings
         self.is_read_only = settings.is_read_only
         self.credentials = credentials
+        self.look_up = credentials.look_up
+        claimed = IClaimedCredentialStore(credentials, None)
+        self.look_up_claim: _ClaimLookUp | None = None if claimed is None else claimed.look_up_claim
         self.choose_backend = choose_backend
         self.wall_clock = wall_clock
         self.clock = clock

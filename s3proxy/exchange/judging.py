@@ -26,6 +26,7 @@ from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.forwarding.conditions import Conditions
 from s3proxy.forwarding.onward import Onward
 from s3proxy.frontend.forwarded import Origin
+from s3proxy.interfaces import KeyQuestion
 from s3proxy.mending.keys import check_keys
 from s3proxy.mending.mending import Mending
 from s3proxy.mending.restrictions import check_restrictions
@@ -49,6 +50,8 @@ from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import METHODS, Fields, RequestHead
 from s3proxy.s3.limits import MAX_KEY_SIZE
 from s3proxy.s3.operation import PUT_OBJECT, BodyUse, Operation
+from s3proxy.sigv4.claims import FormClaim, SignatureClaim
+from s3proxy.sigv4.scope import write_scope
 
 _CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
 
@@ -99,8 +102,11 @@ class Judge:
         else:
             claim = read_claim(head, address, realm, record.received_at)
             if claim is not None:
-                found = context.credentials.look_up(claim.claimed_access_key_id)
-                if found is not None and not isinstance(found, Credential):
+                if context.look_up_claim is not None:
+                    found = context.look_up_claim(_question_of(claim))
+                else:
+                    found = context.look_up(claim.claimed_access_key_id)
+                if not isinstance(found, Credential) and found is not None:
                     found = await self._wait_for_credential(found)
                 authenticated = verify_claim(claim, found, realm, record.received_at)
                 if authenticated.exempted:
@@ -127,8 +133,11 @@ class Judge:
         form_key(intake.form)
         claim = read_form_claim(request_head, intake.form, context.settings.realm)
         if claim is not None:
-            found = context.credentials.look_up(claim.claimed_access_key_id)
-            if found is not None and not isinstance(found, Credential):
+            if context.look_up_claim is not None:
+                found = context.look_up_claim(_question_of(claim))
+            else:
+                found = context.look_up(claim.claimed_access_key_id)
+            if not isinstance(found, Credential) and found is not None:
                 found = await self._wait_for_credential(found)
             authenticated = verify_claim(claim, found, context.settings.realm, now)
             if authenticated.exempted:
@@ -287,6 +296,14 @@ class Judge:
         if checks_size and backend.account.profile.restrictions is not None:
             onward.check_size(self._record.received_at)
         return mending
+
+
+def _question_of(claim: Claim) -> KeyQuestion:
+    """
+    Return a claim as the source of credentials is asked for it.
+    """
+    scope = write_scope(claim.scope) if isinstance(claim, SignatureClaim | FormClaim) else None
+    return KeyQuestion(claim.claimed_access_key_id, claim.carrier, scope, claim.session_token)
 
 
 def _check_profile(backend: Backend, head: RequestHead, address: Address, classification: Classification) -> None:

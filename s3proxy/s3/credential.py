@@ -5,10 +5,12 @@ An access key: its secrets, limits and rights, and the check of its session toke
 from __future__ import annotations
 
 import hmac
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Protocol
 
+from s3proxy.s3.claim import Carrier
 from s3proxy.s3.errors import ExpiredToken, InvalidAccessKeyId, InvalidToken
 from s3proxy.s3.exemption import Exemption
 
@@ -36,13 +38,27 @@ class BudgetLimits:
 NO_LIMITS = BudgetLimits()
 
 
+class SecretlessKey(Protocol):
+    """
+    What verifies the signatures of a client whose secret is not known: a `s3proxy.sigv4.given_key.GivenKey`.
+    """
+
+    def keys_for(self, carrier: Carrier, scope: bytes) -> Sequence[Any]:
+        """
+        Return the keys to verify a signature with; none if it cannot match.
+
+        Raises:
+            InvalidRequest: Signatures of this kind cannot be verified.
+        """
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Credential:
     """
     An access key with its secrets.
 
     Attributes:
-        secret_access_keys: One, or two while one replaces the other; each is tried.
+        secret_access_keys: One, or two while one replaces the other; each is tried. None if there is a `given_key`.
         session_token: The token of a temporary key, which each of its requests must have; None for a permanent key.
         expires_at: The moment from which the key is expired; None if it never expires.
         is_disabled: If True, requests get the same error as with an unknown key.
@@ -57,6 +73,7 @@ class Credential:
         is_read_only: Whether its requests must change nothing.
         budget: What all requests of this key may use together; None for the default of each key.
         is_restricted: Whether `allow`, `deny`, `networks` or `is_read_only` restricts what the key may do.
+        given_key: What verifies signatures if the secret is not known; None if it is.
     """
 
     access_key_id: str
@@ -73,6 +90,7 @@ class Credential:
     deny: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     is_read_only: bool = False
+    given_key: SecretlessKey | None = None
     is_restricted: bool = field(init=False)
 
     def __post_init__(self) -> None:

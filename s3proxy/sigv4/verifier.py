@@ -1,5 +1,5 @@
 """
-Verifies the signature of a claim with the secrets of its key.
+Verifies the signature of a claim with the secrets of its key, or with what is given in their place.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from s3proxy.s3.claim import Carrier
+from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import SignatureDoesNotMatch
 from s3proxy.s3.native import NATIVE
 from s3proxy.sigv4.asymmetric import VerifyingKeys
@@ -30,24 +31,28 @@ def string_to_sign(claim: SignatureClaim, canonical_request: bytes) -> bytes:
 
 
 def check_signature(
-    claim: SignatureClaim, secrets: Sequence[str], signing_keys: SigningKeys, verifying_keys: VerifyingKeys
+    claim: SignatureClaim, credential: Credential, signing_keys: SigningKeys, verifying_keys: VerifyingKeys
 ) -> ChunkChain | None:
     """
-    Verify the signature of a request with each of its key's secrets.
+    Verify the signature of a request with each secret of its key, or with what is given in their place.
 
     Returns:
         The chain for a body of signed chunks, else None.
 
     Raises:
         InvalidURI: The path or the query cannot be decoded.
-        SignatureDoesNotMatch: It was not made over this request with any of the secrets.
+        InvalidRequest: The key has no secret, and what is given in its place cannot verify this kind of signature.
+        SignatureDoesNotMatch: The signature was not made over this request with that key.
     """
     key: Key | None
-    if NATIVE is not None and (found := _verify_natively(claim, secrets, signing_keys)) is not None:
+    if (
+        NATIVE is not None
+        and (found := _verify_natively(claim, credential.secret_access_keys, signing_keys)) is not None
+    ):
         key, text, canonical_request = found
     else:
         keys: list[Key] = []
-        for secret in secrets:
+        for secret in credential.secret_access_keys:
             if claim.carrier in ASYMMETRIC:
                 keys.append(verifying_keys.derive(secret, claim.claimed_access_key_id))
             else:
@@ -57,6 +62,8 @@ def check_signature(
         if len(keys) == 1:
             key = keys[0] if keys[0].matches(text, claim.claimed_signature) else None
         else:
+            if credential.given_key is not None:
+                keys += credential.given_key.keys_for(claim.carrier, write_scope(claim.scope))
             key = _matching_key(keys, text, claim.claimed_signature)
         portless_request = claim.canonical_request_without_port() if key is None else None
         if portless_request is not None:
@@ -105,14 +112,17 @@ def _verify_natively(
     return None if verified is None else (key, *verified)
 
 
-def check_form_signature(claim: FormClaim, secrets: Iterable[str], signing_keys: SigningKeys) -> None:
+def check_form_signature(claim: FormClaim, credential: Credential, signing_keys: SigningKeys) -> None:
     """
-    Verify the signature of a form's policy with each of its key's secrets.
+    Verify the signature of a form's policy with each secret of its key, or with what is given in their place.
 
     Raises:
-        SignatureDoesNotMatch: It was not made over this policy with any of the secrets.
+        InvalidRequest: The key has no secret, and what is given in its place cannot verify this kind of signature.
+        SignatureDoesNotMatch: The signature was not made over this policy with that key.
     """
-    keys = [signing_keys.derive(secret, claim.scope) for secret in secrets]
+    keys: list[Key] = [signing_keys.derive(secret, claim.scope) for secret in credential.secret_access_keys]
+    if credential.given_key is not None:
+        keys += credential.given_key.keys_for(claim.carrier, write_scope(claim.scope))
     if _matching_key(keys, claim.policy, claim.claimed_signature) is None:
         raise SignatureDoesNotMatch(claim.claimed_access_key_id, claim.policy, claim.claimed_signature)
     claim.verified_text = claim.policy

@@ -33,6 +33,7 @@ from tests.support.harness import NOW
 HEAD = parse_request_head(b"GET /b/k HTTP/1.1\r\nHost: h")
 SCOPE = CredentialScope(b"20260301", b"us-east-1")
 SECRETS = ("first secret", "second secret")
+CREDENTIAL = Credential("K", SECRETS)
 DATE = b"20260301T120000Z"
 
 
@@ -83,12 +84,12 @@ def v4_claim(signature: bytes) -> SignatureClaim:
 
 
 def check_v4(signature: bytes) -> None:
-    check_signature(v4_claim(signature), SECRETS, SigningKeys(), VerifyingKeys())
+    check_signature(v4_claim(signature), CREDENTIAL, SigningKeys(), VerifyingKeys())
 
 
 def check_v4_form(signature: bytes) -> None:
     claim = FormClaim(Carrier.V4_FORM, HEAD, b"K", Guess(signature), None, UNSIGNED, (), b"policy", SCOPE)
-    check_form_signature(claim, SECRETS, SigningKeys())
+    check_form_signature(claim, CREDENTIAL, SigningKeys())
 
 
 def v2_claim(signature: bytes, *texts: bytes) -> V2Claim:

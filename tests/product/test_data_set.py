@@ -5,13 +5,14 @@ Every case of the data set, judged by the rooms alone: the same verdicts as over
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from s3proxy.authentication.reading import carries_form, read_claim, read_form_claim
 from s3proxy.authentication.realm import Realm
@@ -21,12 +22,17 @@ from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
 from s3proxy.postobject.upload import form_key
 from s3proxy.s3.address import Address, parse_address
+from s3proxy.s3.claim import Claim
 from s3proxy.s3.classification import Classification, check_method, check_request, classify
+from s3proxy.s3.credential import Credential
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import Fields, RequestHead, parse_request_head
 from s3proxy.s3.operation import PUT_OBJECT
-from s3proxy.sigv4.asymmetric import VerifyingKeys
+from s3proxy.sigv4.asymmetric import VerifyingKeys, derive_private_key
+from s3proxy.sigv4.claims import ASYMMETRIC, FormClaim, SignatureClaim
+from s3proxy.sigv4.given_key import give_public_key, give_signing_key
+from s3proxy.sigv4.signing_key import derive_signing_key
 from tests.support.harness import NOW, data_set_credentials, load_cases, material
 from tests.support.wire_cases import FILES, LONG, judge_refusal
 
@@ -49,11 +55,15 @@ class Judged:
     """
     A case on its way through the rooms, in the order of `s3proxy.exchange.judging`.
 
+    Args:
+        find: Finds the credential of a claim.
+
     Attributes:
         stored: What a backend would get; None if the case was refused.
     """
 
-    def __init__(self, case: dict[str, Any]) -> None:
+    def __init__(self, case: dict[str, Any], find: Callable[[Claim], Credential | None]) -> None:
+        self._find = find
         request = case["request"]
         head = f"{request['method']} {request['target']} HTTP/1.1"
         head += "".join(f"\r\n{name}: {value}" for name, value in request["headers"])
@@ -84,7 +94,7 @@ class Judged:
             return
         claim = read_claim(head, address, self.realm, NOW)
         if claim is not None:
-            found = CREDENTIALS.get(claim.claimed_access_key_id)
+            found = self._find(claim)
             authenticated = verify_claim(claim, found, self.realm, NOW)
         elif carries_form(head, address):
             self._judge_form(head, address, step)
@@ -133,7 +143,7 @@ class Judged:
             claim = read_form_claim(head, intake.form, self.realm)
             authenticated: Authenticated
             if claim is not None:
-                found = CREDENTIALS.get(claim.claimed_access_key_id)
+                found = self._find(claim)
                 authenticated = verify_claim(claim, found, self.realm, NOW)
                 intake.check_policy(NOW)
                 asked, self.address = intake.upload()
@@ -160,8 +170,44 @@ def test_each_case(case: dict[str, Any], step: int) -> None:
     """
     A refusal has the expected code, status, message and elements. An accepted request stores the expected object.
     """
-    judged = Judged(case)
+    check(case, Judged(case, told), step)
 
+
+@pytest.mark.parametrize(("case", "step"), CASES)
+def test_each_case_without_secrets(case: dict[str, Any], step: int) -> None:
+    """
+    The same, if the source tells no secret, but the signing key of the claim's scope, or the public key of V4A.
+    """
+    check(case, Judged(case, given), step)
+
+
+def told(claim: Claim) -> Credential | None:
+    """
+    Return the credential of a claim, with its secret.
+    """
+    return CREDENTIALS.get(claim.claimed_access_key_id)
+
+
+def given(claim: Claim) -> Credential | None:
+    """
+    Return the credential of a claim with another key in place of its secret. Signature V2 needs the secret.
+    """
+    credential = told(claim)
+    if credential is None or not isinstance(claim, SignatureClaim | FormClaim):
+        return credential
+    (secret,) = credential.secret_access_keys
+    if claim.carrier in ASYMMETRIC:
+        public = derive_private_key(secret, claim.claimed_access_key_id).public_key()
+        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        return replace(credential, secret_access_keys=(), given_key=give_public_key(pem))
+    key = give_signing_key(derive_signing_key(secret, claim.scope), bytes(claim.scope))
+    return replace(credential, secret_access_keys=(), given_key=key)
+
+
+def check(case: dict[str, Any], judged: Judged, step: int) -> None:
+    """
+    Judge a case, and compare the verdict with the expected one.
+    """
     error = judged.judge(step)
 
     wanted = case["expected"]

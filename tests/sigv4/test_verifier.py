@@ -7,6 +7,7 @@ from __future__ import annotations
 from s3proxy.authentication.reading import read_claim
 from s3proxy.authentication.realm import Realm
 from s3proxy.s3.address import parse_address
+from s3proxy.s3.credential import Credential
 from s3proxy.s3.head import parse_request_head
 from s3proxy.sigv4.asymmetric import VerifyingKeys
 from s3proxy.sigv4.chunks import ChunkChain
@@ -25,7 +26,7 @@ def chain_of(payload: str) -> ChunkChain | None:
     head = parse_request_head(data.partition(b"\r\n\r\n")[0])
     claim = read_claim(head, parse_address(head.raw_path, head.host, []), Realm(), NOW)
     assert isinstance(claim, SignatureClaim)
-    return check_signature(claim, [signer.secret], SigningKeys(2), VerifyingKeys(2))
+    return check_signature(claim, Credential("", (signer.secret,)), SigningKeys(2), VerifyingKeys(2))
 
 
 def test_signed_chunks_have_a_chain_and_no_other_body_has() -> None:

@@ -25,6 +25,7 @@ from s3proxy.mending.deletions import read_deletions
 from s3proxy.postobject.form import FieldsDecoder, FileDecoder
 from s3proxy.postobject.policy import parse_policy
 from s3proxy.s3.address import decode_path, parse_address
+from s3proxy.s3.credential import Credential
 from s3proxy.s3.date import parse_date
 from s3proxy.s3.document import parse_document
 from s3proxy.s3.error_xml import error_document
@@ -176,7 +177,7 @@ def _judge(data: bytes) -> None:
     address = parse_address(head.raw_path, head.host, REALM.domains)
     claim = read_claim(head, address, REALM, NOW)
     if isinstance(claim, SignatureClaim):
-        check_signature(claim, [SECRET], SigningKeys(1), VerifyingKeys(1))
+        check_signature(claim, Credential("", (SECRET,)), SigningKeys(1), VerifyingKeys(1))
     elif isinstance(claim, V2Claim):
         check_v2_signature(claim, [SECRET])
 

@@ -189,6 +189,7 @@ class Harness:
         now: What the proxy takes for the time.
         trust: What proxies in front of this one are believed.
         multipart: Where multipart uploads are kept; None to send them to the backend. It is closed in the end.
+        make_store: Makes the source of credentials.
         records: What went to the access log.
         refused: Addresses of clients whose bytes were no request.
     """
@@ -228,6 +229,7 @@ class Harness:
     extensions: tuple[str, ...] | None = None
     is_read_only: bool = False
     has_read_only_backend: bool = False
+    make_store: Callable[[dict[bytes, Credential]], Any] = MemoryStore
 
     def __post_init__(self) -> None:
         self.records: list[AccessRecord] = []
@@ -267,7 +269,7 @@ class Harness:
             is_read_only=self.has_read_only_backend,
         )
         tokens = {c.session_token.encode() for c in self.credentials.values() if c.session_token}
-        self.store = MemoryStore(self.credentials)
+        self.store = self.make_store(self.credentials)
         self.spool = SpoolDirectory(Path(gettempdir()), self.spool_quota)
         self.proxy = Proxy(
             ProxyContext(
