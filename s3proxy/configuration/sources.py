@@ -20,14 +20,24 @@ class SourceForm:
     Attributes:
         argument: What comes after the word and its colon, as a placeholder for messages and the reference.
         opener: Full name of the function that opens the source: an `Opener` of `s3proxy.credentials.source`.
+        writer: Full name of the function that opens it for ``s3proxy keys``: a `WriterOpener` of
+            `s3proxy.credentials.writer`. None if its keys are managed elsewhere.
+        is_file: Whether the argument is the path of a file that only a reload reads again.
     """
 
     argument: str
     opener: str
+    writer: str | None = None
+    is_file: bool = False
 
 
 SOURCES = {
-    "file": SourceForm("PATH", "s3proxy.credentials.file.open_file"),
+    "file": SourceForm(
+        "PATH",
+        "s3proxy.credentials.file.open_file",
+        writer="s3proxy.credentials.file_writer.open_writer",
+        is_file=True,
+    ),
 }
 """
 The kinds of credential sources by their words.

@@ -31,6 +31,14 @@ def test_each_word_names_an_opener(word: str) -> None:
     assert SOURCE.parse(f"{word}:x") == f"{word}:x"
 
 
+@pytest.mark.parametrize("word", [word for word, form in SOURCES.items() if form.writer is not None])
+def test_each_writer_is_named(word: str) -> None:
+    """
+    It is imported only by `s3proxy keys`.
+    """
+    assert callable(namedAny(str(SOURCES[word].writer)))
+
+
 @pytest.mark.parametrize("source", ["keys.toml", "file", "file:", "File:keys.toml", "ldap:x", ":x", ""])
 def test_what_is_no_source(tmp_path: Path, source: str) -> None:
     """
