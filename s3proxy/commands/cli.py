@@ -1,6 +1,6 @@
 """
-The ``s3proxy`` command: check a configuration, examine a storage system, presign a URL, run a demonstration. The daemon
-is ``twistd s3proxy``.
+The ``s3proxy`` command: check a configuration, manage keys, examine a storage system, presign a URL, run a
+demonstration. The daemon is ``twistd s3proxy``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from s3proxy import __version__
+from s3proxy.commands.keys import add_keys, run_keys
 from s3proxy.commands.presign import add_presign, run_presign
+from s3proxy.commands.unchecked import likely_rules, likely_source
 from s3proxy.configuration.exposure import exposed_files
-from s3proxy.configuration.loading import Configuration, read_configuration
-from s3proxy.configuration.options import MAX_PORT, SOURCE, CredentialsSettings, Settings
-from s3proxy.configuration.tables import Faults, NotAccepted, counted
-from s3proxy.credentials.source import ANY_NAMES, KeyRules, count_keys, open_source
+from s3proxy.configuration.loading import read_configuration
+from s3proxy.configuration.options import MAX_PORT, Settings
+from s3proxy.configuration.tables import Faults, counted
+from s3proxy.credentials.source import count_keys, open_source
 from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.multipart.directory import NoDirectory, find_directory
 from s3proxy.profiles.known import PROFILES
@@ -50,12 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--once", action="store_true", help="exit after the demonstration")
     demo.add_argument("--port", type=_port, default=0, help="the port for http; https uses the next one")
     add_presign(commands.add_parser("presign", help="print a presigned URL"))
+    add_keys(commands.add_parser("keys", help="list, add, rotate, disable, enable or remove keys of clients"))
     add_doctor(commands.add_parser("doctor", help="probe a storage system and suggest a profile"))
     options = parser.parse_args(arguments)
     if options.command == "check":
         return _check(options.file)
     if options.command == "presign":
         return run_presign(options)
+    if options.command == "keys":
+        return run_keys(options)
     if options.command == "doctor":
         return run_doctor(options)
     lacking = [name for name in ("boto3", "trustme") if find_spec(name) is None]
@@ -87,10 +92,10 @@ def _check(path: Path) -> int:
     except Faults as error:
         told += [fault.told_of(path) for fault in error.faults]
     # The keys are checked even if the configuration is wrong, so that all errors are reported.
-    named = settings.credential_source if settings is not None else _likely_source(configuration)
+    named = settings.credential_source if settings is not None else likely_source(configuration)
     try:
         if named is not None:
-            source = open_source(named, configuration.directory, _likely_rules(configuration))
+            source = open_source(named, configuration.directory, likely_rules(configuration))
     except Faults as error:
         told += [fault.told_of(error.path or path) for fault in error.faults]
     if settings is None or source is None:
@@ -134,33 +139,6 @@ def _wrong(told: Iterable[str]) -> int:
     for line in told:
         print(line, file=sys.stderr)
     return WRONG
-
-
-def _likely_source(configuration: Configuration) -> str | None:
-    """
-    Return the source of client keys of a configuration that has errors; None if the source is one of them.
-    """
-    credentials = configuration.content.get("credentials", {})
-    source = credentials.get("source", CredentialsSettings().source) if isinstance(credentials, dict) else None
-    try:
-        return str(SOURCE.parse(source))
-    except NotAccepted:
-        return None
-
-
-def _likely_rules(configuration: Configuration) -> KeyRules:
-    """
-    Return the rules for keys of a configuration that may have errors: any name is allowed if the name of a backend is
-    unknown.
-    """
-    tables = {name: configuration.content.get(name, []) for name in ("backend", "backend_key")}
-    try:
-        names = [table["name"] for table in tables["backend"]]
-        backends = {table["name"]: table["backend"] for table in tables["backend_key"]}
-    except (LookupError, TypeError):
-        return ANY_NAMES
-    known = all(isinstance(name, str) for name in (*names, *backends, *backends.values()))
-    return KeyRules(backends=names, backend_keys=backends) if known else ANY_NAMES
 
 
 def _unsigned_buckets(settings: Settings) -> Iterator[str]:

@@ -1,5 +1,5 @@
 """
-Read the secrets of backends: from the configuration itself, an environment variable or a file.
+Read secrets: from the configuration itself, an environment variable or a file.
 """
 
 from __future__ import annotations
@@ -72,18 +72,38 @@ def _read_secret(table: Mapping[str, Any], place: str, directory: Path, environm
         # The check of the option reports this.
         return None
     if given[0] == "secret_access_key_env":
-        secret = environment.get(value, "")
-        if not secret or not secret.isprintable():
-            raise Faults(
-                [Fault(f"{place}.{given[0]}", f"environment variable {value} is unset or is not one line of text")]
-            )
-        return secret
+        return read_secret_variable(value, f"{place}.{given[0]}", environment)
     if given[0] == "secret_access_key_file":
-        return _read_secret_file(directory / value, f"{place}.{given[0]}")
+        return read_secret_file(directory / value, f"{place}.{given[0]}")
     return value
 
 
-def _read_secret_file(path: Path, place: str) -> str:
+def read_secret_variable(name: str, place: str, environment: Mapping[str, str]) -> str:
+    """
+    Return the secret in an environment variable.
+
+    Args:
+        place: The option that names the variable.
+
+    Raises:
+        Faults: The variable does not have one line of text.
+    """
+    secret = environment.get(name, "")
+    if not secret or not secret.isprintable():
+        raise Faults([Fault(place, f"environment variable {name} is unset or is not one line of text")])
+    return secret
+
+
+def read_secret_file(path: Path, place: str) -> str:
+    """
+    Return the secret in a file.
+
+    Args:
+        place: The option that names the file.
+
+    Raises:
+        Faults: The file cannot be read, or does not have one line of text.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SECRET_FILE_SIZE + 1)
