@@ -33,7 +33,8 @@ class ICredentialStore(Interface):
 
         Returns:
             None if the key is unknown; a Deferred of either if the lookup takes time. If it fails, the source is down
-            and the response is 503. It is cancelled when the client disconnects, and after `times.lookup`.
+            and the response is 503. The text of the exception is logged, unless it is ServiceUnavailable: then the
+            source has logged why. The Deferred is cancelled when the client disconnects, and after `times.lookup`.
         """
 
 

@@ -92,7 +92,7 @@ def _check(path: Path) -> int:
     except Faults as error:
         told += [fault.told_of(path) for fault in error.faults]
     # The keys are checked even if the configuration is wrong, so that all errors are reported.
-    named = settings.credential_source if settings is not None else likely_source(configuration)
+    named = settings.credentials.source if settings is not None else likely_source(configuration)
     try:
         if named is not None:
             source = open_source(named, configuration.directory, likely_rules(configuration))

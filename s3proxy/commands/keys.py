@@ -179,7 +179,7 @@ def _open(options: argparse.Namespace) -> Keys:
     source = likely_source(configuration)
     if source is None:
         # It says what is wrong with the source.
-        source = configuration.settings().credential_source
+        source = configuration.settings().credentials.source
     return _keys_of(source, configuration.directory, likely_rules(configuration))
 
 

@@ -14,6 +14,7 @@ from s3proxy.configuration.options import Settings
 from s3proxy.configuration.secrets import SECRET, SECRET_FILE
 from s3proxy.interfaces import ICredentialSource
 
+_PASSWORD = re.compile(r"//[^/@]*:[^/@]+@|[?&]password=")
 _PRIVATE_KEY = re.compile(r"\bprivateKey=((?:[^:\\]|\\.)+)")
 
 
@@ -38,7 +39,7 @@ def exposed_files(
         # Twisted resolves these paths from the working directory.
         named = [Path(name.replace("\\", "")) for name in _PRIVATE_KEY.findall(listener.endpoint)]
         secret_paths |= {file for file in named if file.is_file()}
-    if any(SECRET in table for table in tables):
+    if any(SECRET in table for table in tables) or _PASSWORD.search(settings.credentials.source):
         secret_paths.add(path)
     for each in sorted(secret_paths | {path}):
         mode = stat.S_IMODE(each.stat().st_mode)

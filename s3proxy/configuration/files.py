@@ -32,7 +32,7 @@ def read_files(settings: Settings) -> set[Path]:
     found = set(_named([settings.server, *settings.listeners, *settings.backends, *settings.backend_keys]))
     if settings.file is not None:
         found.add(settings.file)
-    form, argument = find_source(settings.credential_source)
+    form, argument = find_source(settings.credentials.source)
     if form.is_file:
         found.add(Path(argument))
     for listener in settings.listeners:

@@ -120,7 +120,7 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
             replace(key, secret_access_key=secret) for key, secret in zip(file.backend_key, key_secrets, strict=True)
         ),
         routes=file.route,
-        credential_source=file.credentials.source,
+        credentials=file.credentials,
         directory=directory,
         anonymous=file.anonymous,
         limits=file.limits,

@@ -247,7 +247,10 @@ SECRET = text("printable text", is_secret=True)
 FILE = text("a path; a relative path starts from the directory of the configuration file")
 ENVIRONMENT = text("the name of an environment variable")
 PATTERN = text('a bucket name, or a pattern like "public-*"', _check_pattern)
-SOURCE = text(accepted_sources(), check_source)
+SOURCE = text(accepted_sources(), check_source, is_secret=True)
+"""
+The URL of a source may contain a password.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -597,6 +600,22 @@ class CredentialsSettings:
     """
 
     source: str = option(SOURCE, "The source of the clients' keys. They are read again on SIGHUP.", "file:keys.toml")
+    ttl: float = option(
+        seconds(0, DAY),
+        "Time that a key is used before a database, a directory or a service is asked for it again. A key that was "
+        "changed there is used as it was for at most this time. No other option of this table has an effect on a "
+        "`file:` source, and neither has this one.",
+        60.0,
+    )
+    negative_ttl: float = option(
+        seconds(0, DAY), "The same for a key that the source does not know, or does not describe correctly.", 10.0
+    )
+    stale: float = option(
+        seconds(0, 365 * DAY),
+        "While the source fails, a key is used as the source described it last, for at most this time after that.",
+        3600.0,
+    )
+    entries: int = option(count(1, 10_000_000), "The maximum number of keys that each process remembers.", 100_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -870,7 +889,7 @@ class Settings:
         backends: At least one backend, the default first. Each has a region and, if its requests are signed,
             ``secret_access_key``.
         backend_keys: The backend keys; ``secret_access_key`` is set in each.
-        credential_source: The source of client keys, as in the file.
+        credentials: The source of client keys, as in the file.
         directory: The directory where relative paths of that source start.
         file: The configuration file; None if there is none.
     """
@@ -880,7 +899,7 @@ class Settings:
     backends: tuple[BackendSettings, ...]
     backend_keys: tuple[BackendKeySettings, ...]
     routes: tuple[RouteSettings, ...]
-    credential_source: str
+    credentials: CredentialsSettings
     directory: Path
     anonymous: AnonymousSettings
     limits: Limits

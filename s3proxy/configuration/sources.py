@@ -1,5 +1,5 @@
 """
-The sources of client keys that `credentials.source` can name: ``WORD:ARGUMENT``.
+The sources of client keys that `credentials.source` can name: ``WORD:ARGUMENT``, or a URL.
 
 A row names its opener and does not import it. This room is below the sources, and a source's driver is imported only if
 the source is used.
@@ -18,8 +18,10 @@ class SourceForm:
     One kind of credential source.
 
     Attributes:
-        argument: What comes after the word and its colon, as a placeholder for messages and the reference.
+        argument: What comes after the word and its colon, as a placeholder for messages and the reference. If it begins
+            with two slashes, the source is a URL, and the word is its scheme.
         opener: Full name of the function that opens the source: an `Opener` of `s3proxy.credentials.source`.
+        extra: The extra of the package that installs the driver; empty if the source needs none.
         writer: Full name of the function that opens it for ``s3proxy keys``: a `WriterOpener` of
             `s3proxy.credentials.writer`. None if its keys are managed elsewhere.
         is_file: Whether the argument is the path of a file that only a reload reads again.
@@ -27,8 +29,16 @@ class SourceForm:
 
     argument: str
     opener: str
+    extra: str = ""
     writer: str | None = None
     is_file: bool = False
+
+    @property
+    def is_url(self) -> bool:
+        """
+        Whether the source is a URL. Its opener gets the whole URL.
+        """
+        return self.argument.startswith("//")
 
 
 SOURCES = {
@@ -37,6 +47,15 @@ SOURCES = {
         "s3proxy.credentials.file.open_file",
         writer="s3proxy.credentials.file_writer.open_writer",
         is_file=True,
+    ),
+    "sqlite": SourceForm(
+        "PATH",
+        "s3proxy.credentials.sqlite.open_sqlite",
+    ),
+    "postgresql": SourceForm(
+        "//USER@HOST/DATABASE",
+        "s3proxy.credentials.postgresql.open_postgresql",
+        extra="postgresql",
     ),
 }
 """
@@ -53,7 +72,7 @@ def accepted_sources() -> str:
 
 def find_source(source: str) -> tuple[SourceForm, str]:
     """
-    Return the kind of a source, and its argument.
+    Return the kind of a source, and what its opener gets: the argument, or the whole URL.
 
     Raises:
         NotAccepted: The word is unknown, or the argument is missing.
@@ -61,7 +80,12 @@ def find_source(source: str) -> tuple[SourceForm, str]:
     word, _, argument = source.partition(":")
     if word not in SOURCES or not argument:
         raise NotAccepted
-    return SOURCES[word], argument
+    form = SOURCES[word]
+    if not form.is_url:
+        return form, argument
+    if not argument.startswith("//") or argument == "//":
+        raise NotAccepted
+    return form, source
 
 
 def check_source(source: str) -> None:

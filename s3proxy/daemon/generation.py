@@ -21,8 +21,9 @@ from s3proxy.body.spool import SpoolDirectory
 from s3proxy.configuration.modes import FormMode, MultipartMode, UnknownLength
 from s3proxy.configuration.options import BackendSettings, Limits, ListenerSettings, Settings
 from s3proxy.configuration.tables import Faults
+from s3proxy.credentials.cache import take_over
 from s3proxy.credentials.record import BUDGET_OPTIONS
-from s3proxy.credentials.source import KeyRules, open_source
+from s3proxy.credentials.source import CacheLimits, KeyRules, open_source
 from s3proxy.daemon.backends import CannotStart, make_backend, make_backend_key
 from s3proxy.exchange.budget import Budgets
 from s3proxy.exchange.context import ProxyContext, ProxyCounts, ProxySettings
@@ -96,7 +97,9 @@ class Generation:
         self.proxies: list[Proxy] = []
         server, limits = settings.server, settings.limits
         try:
-            self.credentials = open_source(settings.credential_source, settings.directory, _key_rules(settings))
+            self.credentials = open_source(settings.credentials.source, settings.directory, _key_rules(settings))
+            if former is not None and _source(former.settings) == _source(settings):
+                take_over(former.credentials, self.credentials)
             self.backends = {backend.name: self._backend(backend, former) for backend in settings.backends}
             if former is not None and former.settings.log == settings.log:
                 self.access_log: AccessLog = former.access_log
@@ -331,7 +334,18 @@ def _key_rules(settings: Settings) -> KeyRules:
         backends=tuple(backend.name for backend in settings.backends),
         backend_keys={key.name: key.backend for key in settings.backend_keys},
         limits=key_limits(settings.limits),
+        cache=CacheLimits(
+            ttl=settings.credentials.ttl,
+            negative_ttl=settings.credentials.negative_ttl,
+            stale=settings.credentials.stale,
+            entries=settings.credentials.entries,
+            patience=settings.times.lookup / 2,
+        ),
     )
+
+
+def _source(settings: Settings) -> tuple[str, Path]:
+    return settings.credentials.source, settings.directory
 
 
 def _log_not_stopped(failure: Failure) -> None:

@@ -15,6 +15,8 @@ from s3proxy.backend import agent, pool
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.pool import Pool
 from s3proxy.body import spool
+from s3proxy.credentials import cache
+from s3proxy.credentials.cache import CachedCredentials, LookupCounts
 from s3proxy.daemon.generation import Generation
 from s3proxy.daemon.listeners import Listeners
 from s3proxy.exchange import budget, context, proxy
@@ -69,6 +71,11 @@ def _stores(service: Measured) -> Iterable[MultipartStore]:
     return [] if kept is None else [kept.store]
 
 
+def _lookups(service: Measured) -> Iterable[LookupCounts]:
+    source = service.generation.credentials
+    return [source.counts] if isinstance(source, CachedCredentials) else []
+
+
 def _agents(service: Measured) -> list[tuple[tuple[str, ...], BackendAgent]]:
     return [((name,), backend.agent) for name, backend in service.generation.backends.items()]
 
@@ -101,6 +108,7 @@ INSTRUMENTS: tuple[Instrument[Any], ...] = (
     Instrument(context.METRICS, lambda service: _plain(service.counts)),
     Instrument(budget.METRICS, lambda service: _plain(service.generation.budgets)),
     Instrument(admission.METRICS, lambda service: _plain(service.listeners.limit)),
+    Instrument(cache.METRICS, lambda service: _plain(*_lookups(service))),
     Instrument(store.METRICS, lambda service: _plain(*_stores(service))),
 )
 

@@ -151,6 +151,9 @@ class Judge:
     async def _wait_for_credential(self, found: Deferred[Credential | None]) -> Credential | None:
         try:
             return await wait_for(found)
+        except ServiceUnavailable:
+            # The source has logged why, once for all requests.
+            raise
         except Exception as error:
             self._context.log.error("the credential source failed: {reason}", reason=str(error))
             raise ServiceUnavailable from None

@@ -159,7 +159,7 @@ def test_a_whole_file_is_understood(tmp_path: Path) -> None:
         (("logs-*",), "open"),
         (("a", "b[0-9]"), "old-ceph"),
     ]
-    assert (settings.credential_source, settings.directory) == ("file:clients.toml", tmp_path)
+    assert (settings.credentials.source, settings.directory) == ("file:clients.toml", tmp_path)
     assert (settings.limits.small_body, settings.limits.socket_buffer) == (16384, 65536)
     assert (settings.times.idle, settings.times.first_byte, settings.times.head) == (7.0, 0.5, 30.0)
     assert settings.log.access == str(tmp_path / "access.log")
@@ -183,7 +183,7 @@ def test_what_is_not_said_has_its_documented_default() -> None:
 
     assert [one.endpoint for one in settings.listeners] == [DEFAULT_LISTEN]
     assert settings.listeners[0].region == settings.backends[0].region == "us-east-1"
-    assert (settings.credential_source, settings.directory) == ("file:keys.toml", Path("/etc/s3proxy"))
+    assert (settings.credentials.source, settings.directory) == ("file:keys.toml", Path("/etc/s3proxy"))
     times = settings.times
     assert (times.connect, times.head, times.idle, times.keep_alive) == (5, 30, 60, 75)
     assert (times.first_byte, times.slow_first_byte, times.pooled_idle, times.drain) == (60, 1800, 25, 30)
@@ -405,7 +405,7 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
             "no effect unless trusted_peers is set",
         ),
         ({"credentials": {"source": "keys.toml"}}, "credentials.source", '"file:PATH"'),
-        ({"credentials": {"source": "ldap:x"}}, "credentials.source", '"file:PATH"'),
+        ({"credentials": {"source": "gopher:x"}}, "credentials.source", '"file:PATH"'),
         ({"limits": {"small_body": "1 GiB"}}, "limits.small_body", "bytes from 0 to 4 MiB"),
         (
             {"limits": {"smal_body": 1}},
@@ -584,7 +584,7 @@ def test_the_command_line_alone_is_enough(tmp_path: Path) -> None:
         "ours",
         SECRET,
     )
-    assert (settings.credential_source, settings.directory) == ("file:some/keys.toml", Path().absolute())
+    assert (settings.credentials.source, settings.directory) == ("file:some/keys.toml", Path().absolute())
 
 
 def test_the_command_line_names_a_file(tmp_path: Path) -> None:
