@@ -51,11 +51,13 @@ SOURCES = {
     "sqlite": SourceForm(
         "PATH",
         "s3proxy.credentials.sqlite.open_sqlite",
+        writer="s3proxy.credentials.sqlite_writer.open_writer",
     ),
     "postgresql": SourceForm(
         "//USER@HOST/DATABASE",
         "s3proxy.credentials.postgresql.open_postgresql",
         extra="postgresql",
+        writer="s3proxy.credentials.postgresql_writer.open_writer",
     ),
 }
 """

@@ -154,7 +154,7 @@ class PostgreSQLOrigin:
         return self._keys.fetch(question)
 
 
-def _parameters(url: str, directory: Path) -> dict[str, Any]:
+def read_parameters(url: str, directory: Path) -> dict[str, Any]:
     """
     Return the parameters of a URL, with absolute paths.
 
@@ -166,7 +166,7 @@ def _parameters(url: str, directory: Path) -> dict[str, Any]:
     except psycopg.Error:
         raise _fault("not a URL that libpq accepts, like postgresql://USER@HOST:PORT/DATABASE") from None
     places = [str(parameters.get(name, "")) for name in ("host", "hostaddr", "port", "dbname")]
-    if any("@" in place for place in places) or not places[2].replace(",", "0").isdigit() and places[2]:
+    if any("@" in place for place in places) or (not places[2].replace(",", "0").isdigit() and places[2]):
         # libpq would take the rest of the password for a host, and an error would name it.
         raise _fault(
             "in the user and the password of the URL, @ / : ? # and % must be written as %40 %2F %3A %3F %23 %25"
@@ -194,7 +194,7 @@ def open_postgresql(url: str, directory: Path, rules: KeyRules) -> CachedCredent
     Raises:
         Faults: Its parameters cannot be used.
     """
-    parameters = _parameters(url, directory)
+    parameters = read_parameters(url, directory)
     secret_files = [Path(parameters[name]) for name in _SECRET_FILES if name in parameters]
     name = f"postgresql://{parameters.get('host', '')}/{parameters.get('dbname', '')}"
     origin = PostgreSQLOrigin(PostgreSQLDriver(parameters), rules, name)

@@ -7,15 +7,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from twisted.python.reflect import namedAny
 
 from s3proxy.configuration.options import CredentialsSettings, Times
-from s3proxy.configuration.sources import find_source
+from s3proxy.configuration.sources import SourceForm, find_source
 from s3proxy.configuration.tables import Fault, Faults, counted
 from s3proxy.interfaces import ICredentialSource
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits
-
 
 _DEFAULTS = CredentialsSettings()
 
@@ -86,14 +86,24 @@ def open_source(source: str, directory: Path, rules: KeyRules) -> ICredentialSou
         Faults: All errors of the source that can be found without waiting.
     """
     form, argument = find_source(source)
+    opener: Opener = import_opener(form, form.opener)
+    return opener(argument, directory, rules)
+
+
+def import_opener(form: SourceForm, name: str) -> Any:
+    """
+    Return a function that a row names.
+
+    Raises:
+        Faults: The source's driver is missing.
+    """
     try:
-        opener: Opener = namedAny(form.opener)
+        return namedAny(name)
     except ImportError as error:
         if not form.extra:
             raise
         needed = f'the driver is missing ({error}): pip install "txs3proxy[{form.extra}]"'
         raise Faults([Fault("credentials.source", needed)]) from None
-    return opener(argument, directory, rules)
 
 
 def count_keys(source: ICredentialSource) -> str:

@@ -13,11 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from twisted.python.reflect import namedAny
-
 from s3proxy.configuration.sources import find_source
 from s3proxy.configuration.tables import Fault, Faults
-from s3proxy.credentials.source import KeyRules
+from s3proxy.credentials.source import KeyRules, import_opener
 
 Record = Mapping[str, Any]
 """
@@ -101,5 +99,5 @@ def open_writer(source: str, directory: Path, rules: KeyRules) -> KeyWriter:
     if form.writer is None:
         word = source.partition(":")[0]
         raise Faults([Fault("credentials.source", f'the keys of a source "{word}:" are managed elsewhere')])
-    opener: WriterOpener = namedAny(form.writer)
+    opener: WriterOpener = import_opener(form, form.writer)
     return opener(argument, directory, rules)

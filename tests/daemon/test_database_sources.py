@@ -145,7 +145,7 @@ async def test_a_client_that_leaves_a_slow_database(path: Path) -> None:
     gate, begun = threading.Event(), []
     database = daemon.source._origin._database  # type: ignore[attr-defined]
     run = database.run
-    database.run = lambda work: run(lambda connection: begun.append(1) or gate.wait(60) and work(connection))
+    database.run = lambda work: run(lambda connection: begun.append(1) or (gate.wait(60) and work(connection)))
     client, other = await daemon.connect(), await daemon.connect()
     await until(lambda: begun)
     client.transport.abortConnection()

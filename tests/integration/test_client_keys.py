@@ -11,14 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.integration.load import Key, Load, running_backend
+from tests.integration.postgresql import OWNER, OWNER_PASSWORD, PostgreSQL
 from tests.support.daemon import twistd_arguments
+from tests.support.databases import make_sqlite, put_sqlite
 from tests.support.processes import free_port, running, wait_for_port
 
 pytestmark = pytest.mark.integration
@@ -46,12 +48,14 @@ class Kept:
         lines: Further lines of that table.
         server: Lines of `[server]`.
         is_reloaded: Whether a change needs SIGHUP.
+        operator: The source for commands, if it is another one.
     """
 
     source: str
     lines: str = ""
     server: str = ""
     is_reloaded: bool = False
+    operator: str = ""
 
 
 @contextmanager
@@ -83,10 +87,37 @@ def file_of_workers(directory: Path) -> Iterator[Kept]:
     yield Kept("file:keys.toml", server='reload = "watch"\nworkers = 2')
 
 
-PLACES: dict[str, Callable[[Path], object]] = {
+@contextmanager
+def sqlite(directory: Path) -> Iterator[Kept]:
+    """
+    A database in a file.
+    """
+    make_sqlite(directory / "keys.sqlite")
+    put_sqlite(directory / "keys.sqlite", "ALICE", [SECRET])
+    yield Kept("sqlite:keys.sqlite", lines="ttl = 0.5\nnegative_ttl = 0.5")
+
+
+@contextmanager
+def postgresql(directory: Path) -> Iterator[Kept]:
+    """
+    A database that tells of changes. The operator may write, and has another configuration than the daemon.
+    """
+    server = PostgreSQL()
+    try:
+        server.start()
+        server.fill()
+        server.put("ALICE", [SECRET])
+        yield Kept(server.url(), lines="ttl = 3600", operator=server.url(OWNER, OWNER_PASSWORD))
+    finally:
+        server.remove()
+
+
+PLACES: dict[str, Callable[[Path], AbstractContextManager[Kept]]] = {
     "file": keys_file,
     "file-watch": watched_file,
     "file-workers": file_of_workers,
+    "sqlite": sqlite,
+    "postgresql": postgresql,
 }
 
 
@@ -94,7 +125,7 @@ def run_command(directory: Path, *arguments: str) -> str:
     """
     Run ``s3proxy keys`` as an operator does; return standard output.
     """
-    command = [sys.executable, "-P", "-m", "s3proxy.commands.cli", "keys", *arguments]
+    command = [sys.executable, "-P", "-m", "s3proxy.commands.cli", "keys", "--config", "operator.toml", *arguments]
     ran = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
@@ -116,8 +147,9 @@ def test_a_rotation_under_load_fails_no_request(place: str, tmp_path: Path) -> N
     """
     The clients change over in the middle. In the end the former secret is refused, and the comments are as before.
     """
-    with PLACES[place](tmp_path) as kept, running_backend(tmp_path / "backend") as backend_port:  # type: ignore[attr-defined]
+    with PLACES[place](tmp_path) as kept, running_backend(tmp_path / "backend") as backend_port:
         port = free_port()
+        (tmp_path / "operator.toml").write_text(f'[credentials]\nsource = "{kept.operator or kept.source}"\n')
         (tmp_path / "s3proxy.toml").write_text(
             f'[server]\nlisten = ["tcp:{port}:interface=127.0.0.1"]\n{kept.server}\n'
             f'[[backend]]\nname = "only"\nurl = "http://127.0.0.1:{backend_port}"\nsignature = "none"\n'
