@@ -191,6 +191,22 @@ def test_concurrent_changes_are_all_kept(path: Path) -> None:
     assert len(json.loads(rows(path)["ALICE"]["secret_access_key"])) == 2
 
 
+def test_a_change_waits_for_another_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It does not read before the first one has ended.
+    """
+    only_known(path)
+    monkeypatch.setattr("s3proxy.credentials.sqlite_writer.BUSY_TIME", 0.01)
+    first, second = (open_writer(path.name, path.parent, ANY_NAMES).edit() for _ in range(2))
+    first.__enter__()
+    with pytest.raises(Faults, match="database is locked"):
+        second.__enter__().get("ALICE")
+    first.__exit__(None, None, None)
+
+    with open_writer(path.name, path.parent, ANY_NAMES).edit() as edit:
+        assert edit.get("ALICE") is not None
+
+
 def test_a_wrong_row_is_named(path: Path, run: Run) -> None:
     """
     With its key and its column, and nothing of its content.

@@ -4,6 +4,7 @@ A key is rotated by ``s3proxy keys`` while clients use it: no request fails, on 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -181,3 +183,120 @@ def test_a_rotation_under_load_fails_no_request(place: str, tmp_path: Path) -> N
     assert min(load.counts.values()) > REQUESTS // 5
     assert secret not in output
     assert SECRET not in output
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    """
+    A PostgreSQL server with the tables.
+    """
+    server = PostgreSQL()
+    try:
+        server.start()
+        server.fill()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def laboratory(server: PostgreSQL, tmp_path: Path) -> Path:
+    """
+    The configurations of an operator, and of a user who may only read.
+    """
+    server.execute("DELETE FROM s3proxy_keys")
+    server.put("ALICE", [SECRET])
+    (tmp_path / "operator.toml").write_text(f'[credentials]\nsource = "{server.url(OWNER, OWNER_PASSWORD)}"\n')
+    (tmp_path / "reader.toml").write_text(f'[credentials]\nsource = "{server.url()}"\n')
+    return tmp_path
+
+
+def row(server: PostgreSQL, name: str) -> tuple[object, ...]:
+    """
+    What the table has of a key.
+    """
+    columns = "secret_access_key, expires, disabled, exempt, bytes_per_second, backend_key"
+    (found,) = server.execute(f"SELECT {columns} FROM s3proxy_keys WHERE access_key_id = %s", (name,))
+    return tuple(found)
+
+
+def test_each_command_on_postgresql(server: PostgreSQL, laboratory: Path) -> None:
+    """
+    A key is added with its rules, rotated, disabled, enabled, listed and removed. The other key stays as it is.
+    """
+    alice = row(server, "ALICE")
+    out = run_command(
+        laboratory,
+        *("add", "BOB", "--exempt", "region", "--bytes-per-second", "2 MiB", "--disabled"),
+        *("--expires", "2031-01-01T00:00:00Z"),
+    )
+    (first,) = re.findall(r"aws_secret_access_key = (\S{40})\n", out)
+    expires = datetime(2031, 1, 1, tzinfo=UTC)
+    assert row(server, "BOB") == ([first], expires, True, ["region"], 2 << 20, None)
+
+    run_command(laboratory, "enable", "BOB")
+    (second,) = re.findall(r"aws_secret_access_key = (\S{40})\n", run_command(laboratory, "rotate", "BOB"))
+    assert row(server, "BOB") == ([first, second], expires, False, ["region"], 2 << 20, None)
+
+    run_command(laboratory, "rotate", "--cancel", "BOB")
+    run_command(laboratory, "disable", "BOB")
+    assert row(server, "BOB") == ([first], expires, True, ["region"], 2 << 20, None)
+
+    listed = {key["access_key_id"]: key for key in json.loads(run_command(laboratory, "list", "--json"))}
+    assert (listed["BOB"]["state"], listed["BOB"]["secrets"], listed["ALICE"]["state"]) == ("disabled", 1, "active")
+    assert listed["BOB"]["rules"] == {"exempt": ["region"], "bytes_per_second": 2 << 20}
+
+    run_command(laboratory, "remove", "--yes", "BOB")
+    assert server.execute("SELECT access_key_id FROM s3proxy_keys") == [("ALICE",)]
+    assert row(server, "ALICE") == alice
+
+
+def refused(directory: Path, *arguments: str) -> str:
+    """
+    Run a command that fails; return standard error.
+    """
+    command = [sys.executable, "-P", "-m", "s3proxy.commands.cli", "keys", *arguments]
+    ran = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1), ran.stderr
+    return ran.stderr
+
+
+def test_what_postgresql_refuses(server: PostgreSQL, laboratory: Path) -> None:
+    """
+    One line, without the details of the server: they have the whole row.
+    """
+    assert "permission denied" in refused(laboratory, "--config", "reader.toml", "add", "BOB")
+    assert "permission denied" in refused(laboratory, "--config", "reader.toml", "rotate", "ALICE")
+
+    server.execute("ALTER TABLE s3proxy_keys ADD CONSTRAINT few CHECK (requests < 5) NOT VALID")
+    try:
+        told = refused(laboratory, "--config", "operator.toml", "add", "BOB", "--requests", "7")
+        server.execute("UPDATE s3proxy_keys SET requests = 4")
+    finally:
+        server.execute("ALTER TABLE s3proxy_keys DROP CONSTRAINT few")
+    assert 'violates check constraint "few"' in told
+    assert "Failing row" not in told
+
+    (laboratory / "operator.toml").write_text('[credentials]\nsource = "postgresql://o:hidden-word@127.0.0.1:1/keys"\n')
+    told = refused(laboratory, "--config", "operator.toml", "list")
+    assert "Connection refused" in told
+    assert "hidden-word" not in told
+    assert row(server, "ALICE")[0] == [SECRET]
+
+
+def test_rotations_at_once_on_postgresql(server: PostgreSQL, laboratory: Path) -> None:
+    """
+    The row is locked: of several, one succeeds, and no secret is lost that was shown.
+    """
+    command = [sys.executable, "-P", "-m", "s3proxy.commands.cli", "keys", "--config", "operator.toml"]
+    processes = [
+        subprocess.Popen(
+            [*command, "rotate", "ALICE"], cwd=laboratory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    ended = [process.communicate(timeout=120) for process in processes]
+
+    shown = [secret for out, _ in ended for secret in re.findall(r"aws_secret_access_key = (\S{40})\n", out)]
+    assert sorted(process.returncode for process in processes) == [0, 1, 1, 1]
+    assert row(server, "ALICE")[0] == [SECRET, *shown]
