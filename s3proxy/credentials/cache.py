@@ -337,7 +337,7 @@ class CachedCredentials:
         if fetch.is_given_up:
             self._begin_queued()
             return
-        if failure.check(Faults):
+        if isinstance(failure.value, Faults):
             self._is_up()
             what = "; ".join(map(str, failure.value.faults))
             if not fetch.is_outdated and self._remembered.keep_wrong(fetch.identity, what, self._now()):
@@ -369,7 +369,7 @@ class CachedCredentials:
         if fetch.is_late:
             return f"no response within {self._rules.cache.patience:g} s"
         # Messages of servers have several lines.
-        return " ".join(failure.getErrorMessage().split()) or failure.type.__name__
+        return " ".join(failure.getErrorMessage().split()) or type(failure.value).__name__
 
     def _resolve_queue(self) -> None:
         """

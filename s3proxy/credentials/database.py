@@ -169,7 +169,8 @@ class Database:
         Make the threads. They connect when there is work.
         """
         self._reactor = reactor
-        self._pool = _Pool(
+        make_pool: Any = _Pool
+        self._pool = make_pool(
             self._driver.module,
             cp_reactor=reactor,
             cp_min=0,

@@ -7,6 +7,7 @@ and every key is asked for again: notifications may have been missed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,8 @@ class Notifications:
         self._reactor: Any = None
         self._changed: Callable[[bytes | None], None] = lambda access_key_id: None
         self._connection: Any = None
+        # libpq closes its own descriptor when the connection is lost, before the reactor can forget it.
+        self._descriptor = -1
         self._timer: Any = None
         self._pause = FIRST_PAUSE
         self._is_told = False
@@ -80,7 +83,7 @@ class Notifications:
         if self._is_stopped:
             connection.close()
             return
-        self._connection = connection
+        self._connection, self._descriptor = connection, os.dup(connection.fileno())
         self._pause = FIRST_PAUSE
         if self._is_told:
             self._log.info("{name} tells of changed keys again", name=self._name)
@@ -106,15 +109,17 @@ class Notifications:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._reactor.removeReader(self)
+            os.close(self._descriptor)
+            self._descriptor = -1
             connection.close()
 
     # IReadDescriptor
 
     def fileno(self) -> int:
         """
-        Return the descriptor of the socket; -1 if it is closed.
+        Return a descriptor of the socket; -1 if there is none.
         """
-        return -1 if self._connection is None or self._connection.closed else int(self._connection.fileno())
+        return self._descriptor
 
     def logPrefix(self) -> str:
         """
@@ -122,7 +127,7 @@ class Notifications:
         """
         return self._name
 
-    def doRead(self) -> Exception | None:
+    def doRead(self) -> Any:
         """
         Read what has arrived.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,10 @@ class PostgreSQLDriver:
     module = "psycopg"
     table_query = "SELECT to_regclass('s3proxy_schema')::text"
     key_query = "SELECT * FROM s3proxy_keys WHERE access_key_id = %s"
-    unreadable = (psycopg.DataError, ValueError, OverflowError)
+    unreadable: tuple[type[Exception], ...] = (psycopg.DataError, ValueError, OverflowError)
 
     def __init__(self, parameters: dict[str, Any]) -> None:
-        self.parameters = {
+        self.parameters: Mapping[str, Any] = {
             **parameters,
             "autocommit": True,
             "client_encoding": "UTF8",

@@ -155,7 +155,9 @@ class Remembered:
         for known in self.known.values():
             known.fresh_until = 0.0
         self._unknown.clear()
-        self._wrong.clear()
+        for identity, (_, what) in self._wrong.items():
+            # What was logged is not logged again.
+            self._wrong[identity] = (0.0, what)
 
     def take_over(self, former: Remembered, fits: Callable[[Credential], bool]) -> None:
         """

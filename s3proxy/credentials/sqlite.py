@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,11 @@ class SQLiteDriver:
     module = "sqlite3"
     table_query = "SELECT name FROM sqlite_master WHERE name = 's3proxy_schema'"
     key_query = "SELECT * FROM s3proxy_keys WHERE access_key_id = ?"
-    unreadable = (ValueError, OverflowError)
+    unreadable: tuple[type[Exception], ...] = (ValueError, OverflowError)
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.parameters = {
+        self.parameters: Mapping[str, Any] = {
             # Never written, and never created if it is missing.
             "database": f"file:{quote(str(path))}?mode=ro",
             "uri": True,

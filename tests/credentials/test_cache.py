@@ -231,7 +231,7 @@ def test_questions_at_a_time_are_bounded() -> None:
     cached.origin.answer(None)
 
     assert [question.access_key_id for question, _ in cached.origin.asked] == [b"known", b"D"]
-    assert [lookups[name].is_waiting for name in "ABD"] == [False, False, True]
+    assert [lookups[name].is_waiting for name in ("A", "B", "D")] == [False, False, True]
 
 
 def test_a_key_of_another_name_is_not_taken() -> None:

@@ -4,6 +4,8 @@ Notifications of changed keys: how they are read, and what happens if the connec
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Any
 
 import psycopg
@@ -27,19 +29,21 @@ class Connection:
         self.payloads: list[str] = []
         self.is_broken = False
         self.closed = False
+        self._socket, self._server = socket.socketpair()
 
     def fileno(self) -> int:
         """
         Return a descriptor.
         """
-        return 5
+        return self._socket.fileno()
 
     def notifies(self, *, timeout: float) -> list[psycopg.Notify]:
         """
-        Return what has arrived; it does not wait.
+        Return what has arrived; it does not wait. After a loss the descriptor is closed, as libpq does.
         """
         assert timeout == 0
         if self.is_broken:
+            self._socket.close()
             raise psycopg.OperationalError("the connection is lost")
         payloads, self.payloads = self.payloads, []
         return [psycopg.Notify("s3proxy_keys", payload, 1) for payload in payloads]
@@ -49,6 +53,8 @@ class Connection:
         Close it.
         """
         self.closed = True
+        self._socket.close()
+        self._server.close()
 
 
 class Listening:
@@ -94,7 +100,8 @@ def test_each_notification_is_a_changed_key() -> None:
 
     assert lost is None
     assert listening.changed == [None, b"A", None, b"B"]
-    assert (listening.notifications.fileno(), listening.notifications.logPrefix()) == (5, "the server")
+    assert listening.notifications.logPrefix() == "the server"
+    listening.notifications.stop()
 
 
 def test_a_lost_connection_is_replaced() -> None:
@@ -106,6 +113,7 @@ def test_a_lost_connection_is_replaced() -> None:
     connection.is_broken = True
     lost = listening.notifications.doRead()
     assert lost is CONNECTION_LOST
+    assert os.fstat(listening.notifications.fileno()), "the reactor must be able to forget it"
 
     with capturedLogs() as logs:
         listening.notifications.connectionLost(Failure(CONNECTION_LOST))
@@ -118,6 +126,7 @@ def test_a_lost_connection_is_replaced() -> None:
     told = [event["log_format"].format(**event) for event in logs]
     assert told[0].startswith("the server does not tell of changed keys; changes take effect within 60 s: ")
     assert told[1] == "the server tells of changed keys again"
+    listening.notifications.stop()
 
 
 def test_attempts_become_rarer() -> None:

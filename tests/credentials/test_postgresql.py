@@ -74,7 +74,7 @@ def test_parameters_have_defaults_and_paths_a_directory(tmp_path: Path) -> None:
         "postgresql://u:1/hidden@h/keys",
         "postgresql://u:hid%zzden@h/keys",
         "postgresql://u:hidden@h:port/keys",
-        "postgresql://h/keys?pasword=hidden",
+        "postgresql://h/keys?secret=hidden",
     ],
 )
 def test_a_wrong_url_shows_no_part_of_a_password(url: str, tmp_path: Path) -> None:

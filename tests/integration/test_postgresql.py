@@ -66,7 +66,7 @@ async def listening(daemon: DatabaseDaemon) -> None:
     Wait until the daemon is told of changes.
     """
     notifications = daemon.source._origin._notifications  # type: ignore[attr-defined]
-    await until(lambda: notifications._connection is not None)
+    await until(lambda: notifications._connection is not None, 20_000)
 
 
 async def told(daemon: DatabaseDaemon, *names: str) -> None:
@@ -156,17 +156,17 @@ async def test_a_slow_server(server: PostgreSQL) -> None:
         lookups: list[Any] = [daemon.source.look_up(b"A") for _ in range(1000)]
         leaving.transport.abortConnection()
         await until(lambda: len(next(iter(daemon.source._running)).waiters) == 1001)
-        waiting = server.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND wait_event_type = 'Lock'", (READER,)
-        )
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND wait_event_type = 'Lock'"
+        await until(lambda: server.execute(waiting, (READER,)) == [(1,)])
         await turns(100)
         was_waiting = not any(lookup.called for lookup in lookups)
+        statements = server.execute(waiting, (READER,))
         writer.rollback()
         response = await client.response()
     found = [await lookup for lookup in lookups]
     await daemon.close()
 
-    assert waiting == [(1,)]
+    assert statements == [(1,)]
     assert was_waiting
     assert response is not None
     assert response.status == 200
@@ -272,6 +272,7 @@ async def test_a_wrong_row(server: PostgreSQL, columns: dict[str, Any], message:
     """
     server.put("W", **{"secrets": ["hidden"], **columns})
     daemon = DatabaseDaemon(Path(), server.url())
+    await listening(daemon)
     with capturedLogs() as logs:
         statuses = await daemon.statuses("W", "W", "A")
     await daemon.close()
@@ -290,6 +291,7 @@ async def test_a_value_that_python_cannot_have(server: PostgreSQL) -> None:
     server.execute("ALTER TABLE s3proxy_keys DROP CONSTRAINT s3proxy_keys_expires_check")
     server.put("W", expires="infinity")
     daemon = DatabaseDaemon(Path(), server.url())
+    await listening(daemon)
     with capturedLogs() as logs:
         statuses = await daemon.statuses("W", "A")
     await daemon.close()
