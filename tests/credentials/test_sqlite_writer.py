@@ -165,8 +165,7 @@ def test_an_exception_undoes_a_change(path: Path) -> None:
     writer = open_writer(path.name, path.parent, ANY_NAMES)
     change = writer.edit()
     change.__enter__().put({"access_key_id": "BOB", "secret_access_key": "s"})
-    with pytest.raises(ZeroDivisionError):
-        change.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    assert not change.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert list(rows(path)) == ["ALICE"]
 
     with writer.edit() as edit:
