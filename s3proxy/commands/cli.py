@@ -1,6 +1,6 @@
 """
-The ``s3proxy`` command: check a configuration, examine a storage system, presign a URL, run a demonstration. The daemon
-is ``twistd s3proxy``.
+The ``s3proxy`` command: check a configuration, manage keys, examine a storage system, presign a URL, run a
+demonstration. The daemon is ``twistd s3proxy``.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import pwd
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from s3proxy import __version__
+from s3proxy.commands.keys import add_keys, run_keys
 from s3proxy.commands.may import UnknownWord, explain
 from s3proxy.commands.presign import add_presign, run_presign
+from s3proxy.commands.unchecked import likely_credentials, likely_rules
 from s3proxy.configuration.exposure import exposed_files
 from s3proxy.configuration.loading import Configuration, read_configuration
-from s3proxy.configuration.options import MAX_PORT, CredentialsSettings, Settings
-from s3proxy.configuration.tables import Faults, NotAccepted, counted, structure
-from s3proxy.credentials.source import ANY_NAMES, KeyRules, count_keys, open_source
+from s3proxy.configuration.options import MAX_PORT, Settings
+from s3proxy.configuration.tables import Faults, counted
+from s3proxy.credentials.source import count_keys, open_source
 from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.interfaces import ICredentialSource
 from s3proxy.multipart.directory import NoDirectory, find_directory
@@ -59,12 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--once", action="store_true", help="exit after the demonstration")
     demo.add_argument("--port", type=_port, default=0, help="the port for http; https uses the next one")
     add_presign(commands.add_parser("presign", help="print a presigned URL"))
+    add_keys(commands.add_parser("keys", help="list, add, rotate, disable, enable or remove keys of clients"))
     add_doctor(commands.add_parser("doctor", help="probe a storage system and suggest a profile"))
     options = parser.parse_args(arguments)
     if options.command == "check":
         return _check(options.file, options.may)
     if options.command == "presign":
         return run_presign(options)
+    if options.command == "keys":
+        return run_keys(options)
     if options.command == "doctor":
         return run_doctor(options)
     lacking = [name for name in ("boto3", "trustme") if find_spec(name) is None]
@@ -96,16 +100,10 @@ def _check(path: Path, asked: Sequence[str] | None) -> int:
     except Faults as error:
         told += [fault.told_of(path) for fault in error.faults]
     # The keys are checked even if the configuration is wrong, so that all errors are reported.
-    credentials = settings.credentials if settings is not None else _likely_credentials(configuration)
+    credentials = settings.credentials if settings is not None else likely_credentials(configuration)
     try:
         if credentials is not None:
-            rules = replace(
-                _likely_rules(configuration),
-                ldap=credentials.ldap,
-                callout=credentials.callout,
-                keystone=credentials.keystone,
-            )
-            source = open_source(credentials.source, configuration.directory, rules)
+            source = open_source(credentials.source, configuration.directory, likely_rules(configuration, credentials))
     except Faults as error:
         told += [fault.told_of(error.path or path) for fault in error.faults]
     if settings is None or source is None:
@@ -169,32 +167,6 @@ def _wrong(told: Iterable[str]) -> int:
     for line in told:
         print(line, file=sys.stderr)
     return WRONG
-
-
-def _likely_credentials(configuration: Configuration) -> CredentialsSettings | None:
-    """
-    Return the source of client keys of a configuration that has errors; None if the source is one of them.
-    """
-    try:
-        credentials = structure(CredentialsSettings, configuration.content.get("credentials", {}))
-    except (Faults, NotAccepted):
-        return None
-    return credentials.with_paths(configuration.directory)
-
-
-def _likely_rules(configuration: Configuration) -> KeyRules:
-    """
-    Return the rules for keys of a configuration that may have errors: any name is allowed if the name of a backend is
-    unknown.
-    """
-    tables = {name: configuration.content.get(name, []) for name in ("backend", "backend_key")}
-    try:
-        names = [table["name"] for table in tables["backend"]]
-        backends = {table["name"]: table["backend"] for table in tables["backend_key"]}
-    except (LookupError, TypeError):
-        return ANY_NAMES
-    known = all(isinstance(name, str) for name in (*names, *backends, *backends.values()))
-    return KeyRules(backends=names, backend_keys=backends) if known else ANY_NAMES
 
 
 def _unsigned_buckets(settings: Settings) -> Iterator[str]:

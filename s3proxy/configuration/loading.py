@@ -56,7 +56,7 @@ class Configuration:
             Faults: All errors of the file, each with its location.
         """
         try:
-            return make_settings(self.content, self.directory)
+            return replace(make_settings(self.content, self.directory), file=self.path)
         except Faults as error:
             raise Faults(error.faults, self.path) from None
 
@@ -78,7 +78,7 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
     Raises:
         Faults: All errors of the file, each with its location.
     """
-    return make_settings(read_toml(path, MAX_FILE_SIZE), path.parent, environment)
+    return replace(make_settings(read_toml(path, MAX_FILE_SIZE), path.parent, environment), file=path)
 
 
 def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -49,6 +49,17 @@ class MultipartMode(StrEnum):
     REFUSE = "refuse"
 
 
+class Reload(StrEnum):
+    """
+    When the configuration, the keys and the certificates are read again.
+    """
+
+    SIGNAL = "signal"
+    "on SIGHUP"
+    WATCH = "watch"
+    "also when one of the files has changed"
+
+
 class LossyHeaders(StrEnum):
     """
     What happens to an object with a header that the backend would not store.

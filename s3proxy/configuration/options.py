@@ -20,7 +20,7 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromSt
 
 from s3proxy.authentication.realm import SWITCHES
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME, DEFAULT_SLOW_FIRST_BYTE_TIME, BackendLimits
-from s3proxy.configuration.modes import Commit, FormMode, LossyHeaders, MultipartMode, Sent, UnknownLength
+from s3proxy.configuration.modes import Commit, FormMode, LossyHeaders, MultipartMode, Reload, Sent, UnknownLength
 from s3proxy.configuration.sources import accepted_sources, check_source
 from s3proxy.configuration.tables import (
     NotAccepted,
@@ -356,6 +356,13 @@ class ServerSettings:
         None,
         told="the first of these that the daemon's user can use: `multipart` in systemd's `STATE_DIRECTORY`; "
         "`/var/lib/s3proxy/multipart`; `s3proxy/multipart` in `$XDG_STATE_HOME` or `~/.local/state`",
+    )
+    reload: Reload = option(
+        choice_of(Reload),
+        "When the configuration, the keys and the certificates are read again. `signal`: on SIGHUP. `watch`: also "
+        "when one of their files has changed. A change is seen at once, or after at most 5 seconds if the file system "
+        "does not report it.",
+        Reload.SIGNAL,
     )
     host_id: str = option(
         text("printable text"),
@@ -1005,6 +1012,7 @@ class Settings:
         backend_keys: The backend keys; ``secret_access_key`` is set in each.
         credentials: The source of client keys, as in the file.
         directory: The directory where relative paths of that source start.
+        file: The configuration file; None if there is none.
     """
 
     server: ServerSettings
@@ -1018,3 +1026,4 @@ class Settings:
     limits: Limits
     times: Times
     log: LogSettings
+    file: Path | None = None

@@ -1,5 +1,5 @@
 """
-Read the secrets of backends: from the configuration itself, an environment variable or a file.
+Read secrets: from the configuration itself, an environment variable or a file.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ def _read_secret(table: Mapping[str, Any], place: str, directory: Path, environm
         # The check of the option reports this.
         return None
     if given[0] == "secret_access_key_env":
-        return read_secret_variable(value, environment, f"{place}.{given[0]}")
+        return read_secret_variable(value, f"{place}.{given[0]}", environment)
     if given[0] == "secret_access_key_file":
         return read_secret_file(directory / value, f"{place}.{given[0]}")
     return value
 
 
-def read_secret_variable(name: str, environment: Mapping[str, str], place: str) -> str:
+def read_secret_variable(name: str, place: str, environment: Mapping[str, str]) -> str:
     """
     Return the secret in an environment variable.
 
@@ -86,7 +86,7 @@ def read_secret_variable(name: str, environment: Mapping[str, str], place: str) 
         place: The option that names the variable.
 
     Raises:
-        Faults: It is unset, or has more than one line.
+        Faults: The variable does not have one line of text.
     """
     secret = environment.get(name, "")
     if not secret or not secret.isprintable():
@@ -102,7 +102,7 @@ def read_secret_file(path: Path, place: str) -> str:
         place: The option that names the file.
 
     Raises:
-        Faults: The file cannot be read, or has something else.
+        Faults: The file cannot be read, or does not have one line of text.
     """
     try:
         with path.open("rb") as file:

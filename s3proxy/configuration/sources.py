@@ -22,11 +22,16 @@ class SourceForm:
             with two slashes, the source is a URL, and the word is its scheme.
         opener: Full name of the function that opens the source: an `Opener` of `s3proxy.credentials.source`.
         extra: The extra of the package that installs the driver; empty if the source needs none.
+        writer: Full name of the function that opens it for ``s3proxy keys``: a `WriterOpener` of
+            `s3proxy.credentials.writer`. None if its keys are managed elsewhere.
+        is_file: Whether the argument is the path of a file that only a reload reads again.
     """
 
     argument: str
     opener: str
     extra: str = ""
+    writer: str | None = None
+    is_file: bool = False
 
     @property
     def is_url(self) -> bool:
@@ -37,10 +42,22 @@ class SourceForm:
 
 
 SOURCES = {
-    "file": SourceForm("PATH", "s3proxy.credentials.file.open_file"),
-    "sqlite": SourceForm("PATH", "s3proxy.credentials.sqlite.open_sqlite"),
+    "file": SourceForm(
+        "PATH",
+        "s3proxy.credentials.file.open_file",
+        writer="s3proxy.credentials.file_writer.open_writer",
+        is_file=True,
+    ),
+    "sqlite": SourceForm(
+        "PATH",
+        "s3proxy.credentials.sqlite.open_sqlite",
+        writer="s3proxy.credentials.sqlite_writer.open_writer",
+    ),
     "postgresql": SourceForm(
-        "//USER@HOST/DATABASE", "s3proxy.credentials.postgresql.open_postgresql", extra="postgresql"
+        "//USER@HOST/DATABASE",
+        "s3proxy.credentials.postgresql.open_postgresql",
+        extra="postgresql",
+        writer="s3proxy.credentials.postgresql_writer.open_writer",
     ),
     "ldap": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap", extra="ldap"),
     "ldaps": SourceForm("//HOST[:PORT]/BASE_DN", "s3proxy.credentials.ldap.open_ldap", extra="ldap"),

@@ -130,7 +130,7 @@ class CalloutOrigin:
     def __init__(self, service: JSONService, path: str, token: str | None, rules: KeyRules) -> None:
         self._service = service
         self._path = path
-        self._sent = rules.callout.sends
+        self._sent = rules.options.callout.sends
         self._headers = [] if token is None else [(b"Authorization", b"Bearer " + token.encode())]
         self._rules = rules
 
@@ -193,7 +193,7 @@ def open_callout(url: str, directory: Path, rules: KeyRules) -> ClaimedCredentia
     Raises:
         Faults: The URL, a file or an environment variable is not accepted.
     """
-    settings, place = rules.callout, "credentials.callout"
+    settings, place = rules.options.callout, "credentials.callout"
     service, path = open_service(url, settings.ca_file, rules.cache.patience, place)
     names = (f"{place}.token_file", f"{place}.token_env")
     token = read_service_secret((settings.token_file, settings.token_env), names)

@@ -243,30 +243,37 @@ class Database:
         """
         try:
             self._driver.prepare(connection)
-            self._check_schema(connection)
+            check_schema(self._driver, connection)
         except BaseException:
             # The pool forgets it.
             connection.close()
             raise
 
-    def _check_schema(self, connection: Any) -> None:
-        directory = MIGRATIONS / self._driver.word
-        cursor = connection.cursor()
-        try:
-            cursor.execute(self._driver.table_query)
-            table = cursor.fetchone()
-            if table is None or table[0] is None:
-                raise WrongSchema(f"the database does not have the tables of s3proxy: apply the files in {directory}")
-            cursor.execute("SELECT max(version) FROM s3proxy_schema")
-            (version,) = cursor.fetchone()
-        finally:
-            cursor.close()
-        if not isinstance(version, int) or version < SCHEMA_VERSION:
-            found = "no version" if version is None else f"version {version}"
-            raise WrongSchema(
-                f"the tables of s3proxy have {found}, and version {SCHEMA_VERSION} is required: apply the files in "
-                f"{directory}"
-            )
+
+def check_schema(driver: Driver, connection: Any) -> None:
+    """
+    Check that a database has the tables that this code reads.
+
+    Raises:
+        WrongSchema: It has none, or those of a former version.
+    """
+    directory = MIGRATIONS / driver.word
+    cursor = connection.cursor()
+    try:
+        cursor.execute(driver.table_query)
+        table = cursor.fetchone()
+        if table is None or table[0] is None:
+            raise WrongSchema(f"the database does not have the tables of s3proxy: apply the files in {directory}")
+        cursor.execute("SELECT max(version) FROM s3proxy_schema")
+        (version,) = cursor.fetchone()
+    finally:
+        cursor.close()
+    if not isinstance(version, int) or version < SCHEMA_VERSION:
+        found = "no version" if version is None else f"version {version}"
+        raise WrongSchema(
+            f"the tables of s3proxy have {found}, and version {SCHEMA_VERSION} is required: apply the files in "
+            f"{directory}"
+        )
 
 
 def _follow(running: Deferred[Any]) -> Deferred[None]:

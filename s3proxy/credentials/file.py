@@ -4,7 +4,7 @@ Read clients' keys from a TOML file.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ MAX_KEYS_FILE_SIZE = 16 * MIB
 """
 Maximum bytes of a keys file. 100,000 keys need 12 MiB; more belong in a database.
 """
+
+PURPOSE = "the keys file"
+"What the file is, for messages."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,16 @@ def read_keys(path: Path, rules: KeyRules) -> dict[bytes, Credential]:
     Raises:
         Faults: All errors of the file, each with its location. No secret is in their text.
     """
-    content = read_toml(path, MAX_KEYS_FILE_SIZE, "the keys file")
+    return make_credentials(read_toml(path, MAX_KEYS_FILE_SIZE, PURPOSE), rules, path)
+
+
+def make_credentials(content: Mapping[str, Any], rules: KeyRules, path: Path) -> dict[bytes, Credential]:
+    """
+    Return the credentials that the content of a keys file describes, by access key id.
+
+    Raises:
+        Faults: As `read_keys`.
+    """
     try:
         tables = structure(_KeysFile, content).key
     except Faults as error:

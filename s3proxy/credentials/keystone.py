@@ -194,8 +194,8 @@ class KeystoneOrigin:
         self._service = service
         self._base = base
         self._token = token
-        self._roles = frozenset(rules.keystone.roles)
-        self._projects = frozenset(rules.keystone.projects)
+        self._roles = frozenset(rules.options.keystone.roles)
+        self._projects = frozenset(rules.options.keystone.projects)
         self._rules = rules
 
     def start(self, reactor: Any, changed: Callable[[bytes | None], None]) -> None:
@@ -337,7 +337,7 @@ def open_keystone(url: str, directory: Path, rules: KeyRules) -> CachedCredentia
     Raises:
         Faults: The URL or an option is not accepted.
     """
-    settings = rules.keystone
+    settings = rules.options.keystone
     service, path = open_service(
         url, settings.ca_file, rules.cache.patience, _PLACE, max_size=MAX_KEYSTONE_DOCUMENT_SIZE
     )

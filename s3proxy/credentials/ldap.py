@@ -167,7 +167,7 @@ def open_ldap(url: str, directory: Path, rules: KeyRules) -> CachedCredentials:
     Raises:
         Faults: The URL or an option of it has errors, or a file cannot be read.
     """
-    address, settings = parse_address(url), rules.ldap
+    address, settings = parse_address(url), rules.options.ldap
     starts_tls = not address.is_tls and (not address.is_loopback if settings.start_tls is None else settings.start_tls)
     if address.is_tls and settings.start_tls is not None:
         raise _fault("ldap.start_tls", "has no effect on ldaps://, which begins with TLS")
@@ -209,7 +209,7 @@ def _read_password(
         raise _fault("ldap.bind_dn", "exactly one of password_file, password_env is required with it")
     if file is not None:
         return read_secret_file(directory / file, "credentials.ldap.password_file"), (directory / file,)
-    return read_secret_variable(str(variable), environment, "credentials.ldap.password_env"), ()
+    return read_secret_variable(str(variable), "credentials.ldap.password_env", environment), ()
 
 
 def _fault(option: str, message: str) -> Faults:

@@ -154,7 +154,7 @@ class PostgreSQLOrigin:
         return self._keys.fetch(question)
 
 
-def _parameters(url: str, directory: Path) -> dict[str, Any]:
+def read_parameters(url: str, directory: Path) -> dict[str, Any]:
     """
     Return the parameters of a URL, with absolute paths.
 
@@ -194,7 +194,7 @@ def open_postgresql(url: str, directory: Path, rules: KeyRules) -> CachedCredent
     Raises:
         Faults: Its parameters cannot be used.
     """
-    parameters = _parameters(url, directory)
+    parameters = read_parameters(url, directory)
     secret_files = [Path(parameters[name]) for name in _SECRET_FILES if name in parameters]
     name = f"postgresql://{parameters.get('host', '')}/{parameters.get('dbname', '')}"
     origin = PostgreSQLOrigin(PostgreSQLDriver(parameters), rules, name)

@@ -109,7 +109,10 @@ class KeyTable:
         text("ASCII text of at most 128 characters without whitespace, slashes or commas", _check_access_key_id),
         "The access key id of the client. It must be unique.",
     )
-    secret_access_key: tuple[str, ...] = option(SECRETS, "The secret that the client signs with, or two.")
+    secret_access_key: tuple[str, ...] = option(
+        SECRETS,
+        "The secret that the client signs with; or two while clients change over, the former one first.",
+    )
     session_token: str | None = option(
         text("printable text", is_secret=True),
         "The session token of a temporary key. Every request must carry it.",

@@ -67,4 +67,4 @@ def read_service_secret(
         raise Faults([Fault(names[1], f"at most one of {names[0].rpartition('.')[2]} and this option is accepted")])
     if file is not None:
         return read_secret_file(Path(file), names[0])
-    return None if variable is None else read_secret_variable(variable, environment, names[1])
+    return None if variable is None else read_secret_variable(variable, names[1], environment)

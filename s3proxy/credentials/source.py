@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from twisted.python.reflect import namedAny
 
-from s3proxy.configuration.options import CalloutSettings, CredentialsSettings, KeystoneSettings, LDAPSettings, Times
-from s3proxy.configuration.sources import find_source
+from s3proxy.configuration.options import CredentialsSettings, Times
+from s3proxy.configuration.sources import SourceForm, find_source
 from s3proxy.configuration.tables import Fault, Faults, counted
 from s3proxy.interfaces import ICredentialSource
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits
@@ -50,18 +51,14 @@ class KeyRules:
         backend_keys: The backend keys that a key may name, each with the name of its backend.
         limits: The limits of a key, if it sets none itself.
         cache: For a source that asks another process for keys.
-        ldap: For a directory. Relative paths in it start from the directory of the configuration.
-        callout: For an ``http`` or ``https`` source.
-        keystone: For a ``keystone`` source.
+        options: The options of the source. Relative paths start from the directory of the configuration.
     """
 
     backends: Collection[str] | None
     backend_keys: Mapping[str, str] = field(default_factory=dict)
     limits: BudgetLimits = NO_LIMITS
     cache: CacheLimits = CacheLimits()
-    ldap: LDAPSettings = _DEFAULTS.ldap
-    callout: CalloutSettings = _DEFAULTS.callout
-    keystone: KeystoneSettings = _DEFAULTS.keystone
+    options: CredentialsSettings = _DEFAULTS
 
 
 ANY_NAMES = KeyRules(backends=None)
@@ -91,14 +88,24 @@ def open_source(source: str, directory: Path, rules: KeyRules) -> ICredentialSou
         Faults: All errors of the source that can be found without waiting.
     """
     form, argument = find_source(source)
+    opener: Opener = import_opener(form, form.opener)
+    return opener(argument, directory, rules)
+
+
+def import_opener(form: SourceForm, name: str) -> Any:
+    """
+    Return a function that a row names.
+
+    Raises:
+        Faults: The source's driver is missing.
+    """
     try:
-        opener: Opener = namedAny(form.opener)
+        return namedAny(name)
     except ImportError as error:
         if not form.extra:
             raise
         needed = f'the driver is missing ({error}): pip install "txs3proxy[{form.extra}]"'
         raise Faults([Fault("credentials.source", needed)]) from None
-    return opener(argument, directory, rules)
 
 
 def count_keys(source: ICredentialSource) -> str:

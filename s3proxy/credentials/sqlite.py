@@ -130,7 +130,7 @@ def _option(name: str, value: Any) -> Any:
     return value
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
     try:
         with path.open("rb") as file:
             header = file.read(len(_HEADER))
@@ -149,7 +149,7 @@ def open_sqlite(argument: str, directory: Path, rules: KeyRules) -> CachedCreden
         Faults: There is no database at the path.
     """
     path = directory / argument
-    _check_file(path)
+    check_file(path)
     driver = SQLiteDriver(path)
     origin = DatabaseOrigin(Database(driver), driver, rules)
     return CachedCredentials(origin, rules, f"sqlite:{path}", (path,), MAX_CONNECTIONS)

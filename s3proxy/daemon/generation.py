@@ -349,9 +349,7 @@ def _key_rules(settings: Settings) -> KeyRules:
             entries=settings.credentials.entries,
             patience=settings.times.lookup / 2,
         ),
-        ldap=settings.credentials.ldap,
-        callout=settings.credentials.callout,
-        keystone=settings.credentials.keystone,
+        options=settings.credentials,
     )
 
 

@@ -33,6 +33,7 @@ from s3proxy.daemon.instruments import measure
 from s3proxy.daemon.listeners import Listeners
 from s3proxy.daemon.process import prepare_process, stop_once
 from s3proxy.daemon.sockets import CannotListen, Sockets
+from s3proxy.daemon.watch import ReloadWatch
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import Balance
 from s3proxy.frontend.resource import S3Resource
@@ -91,6 +92,7 @@ class ProxyService(Service):
         self._load = load
         self._handles_signals = handles_signals
         self._former_handlers: dict[int, Any] = {}
+        self._watch = ReloadWatch(reactor, self.reload)
         self._is_draining = False
         self._is_retiring = False
         self._deadlines: list[Any] = []
@@ -135,6 +137,7 @@ class ProxyService(Service):
             raise
         super().startService()
         self.generation.start()
+        self._follow_files(self.generation.settings)
         if self._handles_signals:
             self._former_handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hangup)
             if signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL:
@@ -154,6 +157,7 @@ class ProxyService(Service):
         not, they are refused with SlowDown.
         """
         super().stopService()
+        self._watch.stop()
         for number in self._former_handlers:
             # The default action would end this process in the middle of the drain.
             signal.signal(number, signal.SIG_IGN)
@@ -204,8 +208,10 @@ class ProxyService(Service):
         if self._is_draining:
             return self._not_reloaded(["the process is stopping"])
         former, claim = self.generation, self._claim
+        self._watch.loading()
         try:
             settings = self._load() if self._load is not None else former.settings
+            self._follow_files(former.settings, settings)
             generation = self._make_generation(settings, former)
             self.listeners.open(settings)
             if self.running:
@@ -235,6 +241,7 @@ class ProxyService(Service):
             generation.start()
         if self.listeners.is_listening:
             self.listeners.listen(generation)
+        self._follow_files(settings)
         self._log.info("reloaded: {keys}", keys=count_keys(generation.credentials))
         return True
 
@@ -290,6 +297,11 @@ class ProxyService(Service):
         return self.listeners.make_resource(self.generation, listener)
 
     # Internals
+
+    def _follow_files(self, settings: Settings, *refused: Settings) -> None:
+        # The supervisor of several processes does it for them.
+        if self.running and not self._is_one_of_several:
+            self._watch.loaded(settings, *refused)
 
     def _claimed(self, settings: Settings) -> DirectoryClaim | None:
         return None if self._is_one_of_several else claim_directory(settings, self._claim)

@@ -40,6 +40,7 @@ from s3proxy.daemon.listeners import endpoints
 from s3proxy.daemon.orders import RETIRE, STOP
 from s3proxy.daemon.process import stop_once, write_no_core
 from s3proxy.daemon.sockets import ADMIN, CannotListen, Sockets
+from s3proxy.daemon.watch import ReloadWatch
 from s3proxy.daemon.worker_process import WorkerProcess, spawn_worker
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import SharedCounts
@@ -103,6 +104,7 @@ class Supervisor(Service):
         self._settings = self._checked(self._configuration)
         self._claim: DirectoryClaim | None = None
         self._admin_port: IListeningPort | None = None
+        self._watch = ReloadWatch(reactor, self.reload)
         self._handled = {signal.SIGHUP: self.reload, signal.SIGUSR2: self.restart}
         self._is_changing = False
         self._changes_again = False
@@ -115,10 +117,13 @@ class Supervisor(Service):
 
     def _checked(self, configuration: Configuration) -> Settings:
         settings = configuration.settings()
+        self._try_out(settings)
+        return settings
+
+    def _try_out(self, settings: Settings) -> None:
         # Make here once what each worker will make, so that an error is found before anything changes.
         made = Generation(settings, self.reactor, counts=ProxyCounts(), log_access=lambda record: None)
         made.access_log.close()
-        return settings
 
     # Start and end
 
@@ -136,6 +141,7 @@ class Supervisor(Service):
         super().startService()
         self._sockets.keep_only(endpoints(self._settings))
         self._handle_signals()
+        self._watch.loaded(self._settings)
         self._reaping.start(1.0)
         self._listen_for_admin()
         self._change(self._configuration, self._settings, self._claim, self._former.retire)
@@ -146,6 +152,7 @@ class Supervisor(Service):
         """
         super().stopService()
         self._is_stopping = True
+        self._watch.stop()
         self._give_up(self._claim)
         # The default action would end this process in the middle of the drain, and leave the workers alone.
         self._ignore_signals()
@@ -189,9 +196,12 @@ class Supervisor(Service):
         if self._is_changing:
             self._changes_again = True
             return
+        self._watch.loading()
         try:
             configuration = self._load()
-            settings = self._checked(configuration)
+            settings = configuration.settings()
+            self._watch.loaded(self._settings, settings)
+            self._try_out(settings)
             for name, endpoint in endpoints(settings).items():
                 self._sockets.open(name, endpoint)
             claim = claim_directory(settings, self._claim)
@@ -240,6 +250,7 @@ class Supervisor(Service):
             if all(is_ready for _, is_ready in results):
                 self._give_up(self._claim if claim is not self._claim else None)
                 self._configuration, self._settings, self._claim = configuration, settings, claim
+                self._watch.loaded(settings)
                 self._sockets.keep_only(endpoints(settings))
                 for worker in former:
                     worker.tell(RETIRE)

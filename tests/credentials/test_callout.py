@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from s3proxy.s3.errors import ServiceUnavailable
 from s3proxy.sigv4.asymmetric import derive_private_key
 from s3proxy.testing import faults
 from s3proxy.testing.faulty_backend import FaultyBackend
+from tests.credentials.rules import rules_with
 from tests.support.harness import AUTHORITY, until
 
 SCOPE = b"20300101/us-east-1/s3/aws4_request"
@@ -63,7 +63,7 @@ class Called:
         self.port = reactor.listenTCP(0, self.backend, interface="127.0.0.1")
         number = self.port.getHost().port
         service = JSONService(ServiceAddress(host="127.0.0.1", port=number, authority=f"127.0.0.1:{number}"), 5.0)
-        rules = replace(ANY_NAMES, callout=CalloutSettings(sends=sends))
+        rules = rules_with(callout=CalloutSettings(sends=sends))
         self.origin = CalloutOrigin(service, "/keys", token, rules)
         self.origin.start(reactor, lambda key: None)
 
@@ -321,7 +321,7 @@ def test_it_is_opened_by_its_url(tmp_path: Path) -> None:
     token.write_text("the-token\n")
     AUTHORITY.cert_pem.write_to_path(ca_file)
     settings = CalloutSettings(token_file=str(token), ca_file=str(ca_file))
-    source = open_source("https://localhost/keys", tmp_path, replace(ANY_NAMES, callout=settings))
+    source = open_source("https://localhost/keys", tmp_path, rules_with(callout=settings))
 
     assert verifyObject(ICredentialSource, source)
     assert verifyObject(IClaimedCredentialStore, source)
@@ -349,7 +349,7 @@ def test_what_cannot_be_opened(url: str, settings: dict[str, str], place: str) -
     The fault has the option's place, and does not repeat the URL.
     """
     with pytest.raises(Faults) as raised:
-        open_callout(url, Path("/"), replace(ANY_NAMES, callout=CalloutSettings(**settings)))
+        open_callout(url, Path("/"), rules_with(callout=CalloutSettings(**settings)))
 
     assert [fault.place for fault in raised.value.faults] == [place]
     assert "hidden" not in str(raised.value)
@@ -363,7 +363,11 @@ def cached(called: Called) -> CachedCredentials:
     Return the started source of a callout.
     """
     number = called.port.getHost().port
-    source = open_callout(f"http://127.0.0.1:{number}/keys", Path(), replace(ANY_NAMES, callout=CalloutSettings()))
+    source = open_callout(
+        f"http://127.0.0.1:{number}/keys",
+        Path(),
+        rules_with(callout=CalloutSettings()),
+    )
     source.start(reactor)
     return source
 

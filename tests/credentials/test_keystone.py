@@ -28,11 +28,11 @@ from s3proxy.backend.json_service import JSONService, ServiceAddress, ServiceFai
 from s3proxy.configuration.options import KeystoneSettings
 from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.keystone import KeystoneOrigin, KeystoneToken, authentication_of, open_keystone
-from s3proxy.credentials.source import ANY_NAMES
 from s3proxy.interfaces import ICredentialOrigin, ICredentialSource, KeyQuestion
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.credential import Credential
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
+from tests.credentials.rules import rules_with
 from tests.support.harness import ClockedReactor, until
 
 ACCESS, SECRET, PASSWORD = "d5c0e26bcf0f4a3b", "a-hidden-secret", "a-hidden-password"
@@ -62,7 +62,7 @@ class Keystone:
         self.clock = Clock()
         service = JSONService(ServiceAddress(host="127.0.0.1", port=number, authority=f"127.0.0.1:{number}"), 5.0)
         token = KeystoneToken(service, "/v3", authentication_of(settings, PASSWORD))
-        self.origin = KeystoneOrigin(service, "/v3", token, replace(ANY_NAMES, keystone=settings))
+        self.origin = KeystoneOrigin(service, "/v3", token, rules_with(keystone=settings))
         self.origin.start(ClockedReactor(self.clock), lambda key: None)
         self.answers: dict[str, Callable[[ReceivedRequest], Answer | None]] = {}
         self.tokens: list[bytes] = []
@@ -384,7 +384,7 @@ def test_its_url(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     With or without the version of the API, and below another path.
     """
     monkeypatch.setenv("X", PASSWORD)
-    source = open_keystone(f"https://localhost:5000{path}", Path(), replace(ANY_NAMES, keystone=SETTINGS))
+    source = open_keystone(f"https://localhost:5000{path}", Path(), rules_with(keystone=SETTINGS))
 
     assert verifyObject(ICredentialSource, source)
     assert source.list_credentials() is None
@@ -421,7 +421,11 @@ def test_options_that_contradict_each_other(
     """
     monkeypatch.setenv("X", PASSWORD)
     with pytest.raises(Faults) as raised:
-        open_keystone("https://localhost/v3", Path(), replace(ANY_NAMES, keystone=KeystoneSettings(**options)))
+        open_keystone(
+            "https://localhost/v3",
+            Path(),
+            rules_with(keystone=KeystoneSettings(**options)),
+        )
 
     assert [fault.place for fault in raised.value.faults] == [place]
     assert PASSWORD not in str(raised.value)

@@ -25,6 +25,7 @@ from s3proxy.credentials.source import KeyRules
 from s3proxy.interfaces import ICredentialOrigin, ICredentialSource
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import ServiceUnavailable
+from tests.credentials.rules import rules_with
 from tests.support.harness import AUTHORITY, server_context, turns, until
 from tests.support.ldap_server import BASE, BIND_DN, KEY, PASSWORD, FakeDirectory, entry
 
@@ -37,7 +38,7 @@ def rules(**settings: Any) -> KeyRules:
     """
     Return rules with these options of LDAP.
     """
-    return KeyRules(backends=None, ldap=LDAPSettings(**settings))
+    return rules_with(ldap=LDAPSettings(**settings))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 from s3proxy.commands.cli import main
 from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.cache import CachedCredentials
-from s3proxy.credentials.postgresql import _parameters
+from s3proxy.credentials.postgresql import read_parameters
 from s3proxy.credentials.source import ANY_NAMES, open_source
 from s3proxy.interfaces import ICredentialOrigin, ICredentialSource
 from s3proxy.s3.errors import ServiceUnavailable
@@ -57,8 +57,8 @@ def test_parameters_have_defaults_and_paths_a_directory(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     url = "postgresql://h1,h2/keys?passfile=pgpass&sslrootcert=ca.pem&connect_timeout=7"
 
-    parameters = _parameters(url, tmp_path)
-    system = _parameters("postgresql://h/keys?sslrootcert=system", tmp_path)
+    parameters = read_parameters(url, tmp_path)
+    system = read_parameters("postgresql://h/keys?sslrootcert=system", tmp_path)
 
     assert (parameters["host"], parameters["dbname"]) == ("h1,h2", "keys")
     assert (str(parameters["connect_timeout"]), parameters["keepalives_idle"]) == ("7", 30)

@@ -33,6 +33,14 @@ def test_each_word_names_an_opener(word: str) -> None:
     assert SOURCE.parse(example) == example
 
 
+@pytest.mark.parametrize("word", [word for word, form in SOURCES.items() if form.writer is not None])
+def test_each_writer_is_named(word: str) -> None:
+    """
+    It is imported only by `s3proxy keys`.
+    """
+    assert callable(namedAny(str(SOURCES[word].writer)))
+
+
 @pytest.fixture
 def url_form(monkeypatch: pytest.MonkeyPatch) -> SourceForm:
     """

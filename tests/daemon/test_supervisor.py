@@ -390,3 +390,45 @@ def test_a_daemon_that_was_told_to_stop_does_not_restart(
     restarted.tried.callback((b"", b"", 0))
 
     assert restarted.directories == []
+
+
+class DeafNotifier:
+    """
+    Reports nothing.
+    """
+
+    is_lost = False
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def loseConnection(self) -> None:
+        """
+        Report nothing more.
+        """
+
+
+def test_a_supervisor_reloads_by_itself(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    `reload = "watch"`: a changed file brings new workers, a broken one is logged once, and no worker watches.
+    """
+    monkeypatch.setattr("s3proxy.daemon.notifier.DirectoryNotifier", DeafNotifier)
+    played.start()
+    text = played.configuration.read_text().replace("[server]", '[server]\nreload = "watch"')
+    played.configuration.write_text(text)
+    played.supervisor.reload()
+    for process in played.living:
+        process.become_ready()
+
+    played.configuration.write_text(text.replace("[server]", '[server]\nregion = "eu-1"'))
+    played.reactor.pump([0.1] * 60)
+    for process in played.living:
+        process.become_ready()
+    serving = played.serving
+    played.configuration.write_text(text.replace("[server]", "[server"))
+    played.reactor.pump([0.1] * 300)
+
+    assert [process.worker.configuration.content["server"].get("region") for process in serving] == ["eu-1"] * 2
+    assert played.serving == serving
+    assert len(played.log) == 1
+    assert "reload failed" in played.log[0]

@@ -16,10 +16,11 @@ from twisted.internet.defer import DeferredList
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 
-from s3proxy.configuration.options import KeystoneSettings
+from s3proxy.configuration.options import CredentialsSettings, KeystoneSettings
 from s3proxy.credentials.cache import CachedCredentials
 from s3proxy.credentials.source import ANY_NAMES, CacheLimits, open_source
 from s3proxy.s3.errors import ServiceUnavailable
+from tests.credentials.rules import rules_with
 from tests.integration.keystone import PASSWORD, Keystone, install
 
 pytestmark = pytest.mark.integration
@@ -68,7 +69,11 @@ def opened(
     Return the started source, which remembers nothing.
     """
     monkeypatch.setenv("KEYSTONE_SECRET", secret or SERVICE_PASSWORD)
-    rules = replace(ANY_NAMES, keystone=settings, cache=CacheLimits(ttl=0, negative_ttl=0, stale=0, patience=PATIENCE))
+    rules = replace(
+        ANY_NAMES,
+        options=CredentialsSettings(keystone=settings),
+        cache=CacheLimits(ttl=0, negative_ttl=0, stale=0, patience=PATIENCE),
+    )
     source = open_source(f"keystone:{keystone.url}", Path(), rules)
     assert isinstance(source, CachedCredentials)
     source.start(reactor)
@@ -246,7 +251,7 @@ async def test_a_keystone_that_is_down(keystone: Keystone, monkeypatch: pytest.M
     """
     known, other = Tenant(keystone, "known"), Tenant(keystone, "other")
     monkeypatch.setenv("KEYSTONE_SECRET", SERVICE_PASSWORD)
-    rules = replace(ANY_NAMES, keystone=SYSTEM, cache=CacheLimits(ttl=0, patience=PATIENCE))
+    rules = replace(rules_with(keystone=SYSTEM), cache=CacheLimits(ttl=0, patience=PATIENCE))
     source: Any = open_source(f"keystone:{keystone.url}", Path(), rules)
     source.start(reactor)
     access, before = known.access.encode(), keystone.log().count("POST /v3/s3tokens")

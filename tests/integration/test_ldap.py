@@ -23,9 +23,9 @@ from twisted.logger import capturedLogs
 
 from s3proxy.configuration.options import LDAPSettings
 from s3proxy.credentials.ldap import open_ldap
-from s3proxy.credentials.source import KeyRules
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import ServiceUnavailable
+from tests.credentials.rules import rules_with
 from tests.integration.slapd import ADMIN_PASSWORD, SCHEMA, SUFFIX, Slapd
 from tests.support.daemon import Daemon, twistd_arguments
 from tests.support.harness import ClockedReactor, turns, until
@@ -151,7 +151,7 @@ class Source:
 
     def __init__(self, site: Site, url: str, **settings: Any) -> None:
         self.clock = Clock()
-        rules = KeyRules(backends=None, ldap=site.settings(**settings))
+        rules = rules_with(ldap=site.settings(**settings))
         self.source = open_ldap(url, site.directory, rules)
         self.source.start(ClockedReactor(self.clock))
 

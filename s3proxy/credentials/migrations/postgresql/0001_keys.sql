@@ -10,7 +10,7 @@ CREATE TABLE s3proxy_schema (
 
 CREATE TABLE s3proxy_keys (
     access_key_id text COLLATE "C" PRIMARY KEY CHECK (access_key_id ~ '^[!-+.0-~-]{1,128}$'),
-    -- One secret, or two while clients change over: ARRAY['new', 'former'].
+    -- One secret, or two while clients change over: ARRAY['former', 'new'].
     secret_access_key text[] NOT NULL CHECK (
         cardinality(secret_access_key) IN (1, 2)
         AND array_position(secret_access_key, NULL) IS NULL

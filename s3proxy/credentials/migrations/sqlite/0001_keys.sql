@@ -11,12 +11,12 @@ CREATE TABLE s3proxy_schema (
 CREATE TABLE s3proxy_keys (
     access_key_id TEXT NOT NULL PRIMARY KEY
         CHECK (length(access_key_id) BETWEEN 1 AND 128 AND access_key_id NOT GLOB '*[^!-+.0-~-]*'),
-    -- One secret, or two while clients change over: json_array('new', 'former').
+    -- One secret, or two while clients change over: json_array('former', 'new').
     secret_access_key TEXT NOT NULL
         CHECK (json_type(secret_access_key) = 'array' AND json_array_length(secret_access_key) BETWEEN 1 AND 2),
     session_token TEXT CHECK (session_token <> ''),
     -- ISO 8601 with a UTC offset: 2030-01-01T00:00:00Z
-    expires TEXT CHECK (julianday(expires) IS NOT NULL
+    expires TEXT CHECK (expires IS NULL OR julianday(expires) IS NOT NULL
         AND (expires LIKE '%Z' OR expires GLOB '*[+-][0-9][0-9]:[0-9][0-9]')),
     disabled INTEGER NOT NULL DEFAULT 0 CHECK (disabled IN (0, 1)),
     backend TEXT CHECK (backend <> ''),

@@ -1,0 +1,49 @@
+"""
+Which files a reload reads again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from s3proxy.configuration.options import FILE, Settings
+from s3proxy.configuration.sources import find_source
+from s3proxy.configuration.tables import options_of
+
+_NOT_READ = frozenset({"spool_directory", "multipart_directory", "unix_socket"})
+"""
+Options whose path is not of a file that the daemon reads.
+"""
+
+_IN_ENDPOINT = re.compile(r"\b(?:privateKey|certKey|extraCertChain)=((?:[^:\\]|\\.)+)")
+"""
+Arguments of Twisted's endpoint strings that name files; a backslash escapes the next character.
+"""
+
+
+def read_files(settings: Settings) -> set[Path]:
+    """
+    Return the files that a reload reads: the configuration, the keys, and each file that an option names, such as a
+    certificate or a secret. An option may also name a directory of such files.
+    """
+    found = set(_named([settings.server, *settings.listeners, *settings.backends, *settings.backend_keys]))
+    if settings.file is not None:
+        found.add(settings.file)
+    form, argument = find_source(settings.credentials.source)
+    if form.is_file:
+        found.add(Path(argument))
+    for listener in settings.listeners:
+        # Twisted resolves these paths from the working directory.
+        found |= {Path(name.replace("\\", "")).absolute() for name in _IN_ENDPOINT.findall(listener.endpoint)}
+    return {settings.directory / path for path in found}
+
+
+def _named(tables: Iterable[Any]) -> Iterator[Path]:
+    for table in tables:
+        for each in options_of(type(table)):
+            value = getattr(table, each.name)
+            if each.kind is FILE and each.name not in _NOT_READ and value is not None:
+                yield Path(value)
