@@ -29,10 +29,12 @@ def read_files(settings: Settings) -> set[Path]:
     Return the files that a reload reads: the configuration, the keys, and each file that an option names, such as a
     certificate or a secret. An option may also name a directory of such files.
     """
-    found = set(_named([settings.server, *settings.listeners, *settings.backends, *settings.backend_keys]))
+    credentials = settings.credentials
+    tables = [settings.server, *settings.listeners, *settings.backends, *settings.backend_keys]
+    found = set(_named([*tables, credentials.ldap, credentials.callout, credentials.keystone]))
     if settings.file is not None:
         found.add(settings.file)
-    form, argument = find_source(settings.credentials.source)
+    form, argument = find_source(credentials.source)
     if form.is_file:
         found.add(Path(argument))
     for listener in settings.listeners:

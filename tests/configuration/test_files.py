@@ -79,7 +79,10 @@ def test_certificates_of_an_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyP
     }
 
 
-READ = {"secret_access_key_file", "ca_file", "client_certificate_file", "client_private_key_file"}
+READ = {
+    *("ca_file", "client_certificate_file", "client_private_key_file"),
+    *("password_file", "secret_access_key_file", "secret_file", "token_file"),
+}
 NOT_READ = {"spool_directory", "multipart_directory", "unix_socket"}
 
 
