@@ -45,7 +45,10 @@ def check_signature(
         SignatureDoesNotMatch: The signature was not made over this request with that key.
     """
     key: Key | None
-    if NATIVE is not None and (found := _verify_natively(claim, credential.secret_access_keys, signing_keys)) is not None:
+    if (
+        NATIVE is not None
+        and (found := _verify_natively(claim, credential.secret_access_keys, signing_keys)) is not None
+    ):
         key, text, canonical_request = found
     else:
         keys: list[Key] = []
