@@ -173,7 +173,7 @@ async def test_a_response_without_an_end() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     faults.responds(head + b"%x\r\n%s\r\n" % (len(LARGE), LARGE))(served.backend)
     asked = served.ask()
-    await until(lambda: served.backend.requests and (asked.called or served.backend.connections[0].lost))
+    await until(lambda: served.backend.requests and (asked.called or served.backend.connections[0].lost), 20_000)
     with pytest.raises(ServiceFailed, match="more than"):
         await asked
     await served.close()
@@ -192,6 +192,7 @@ async def test_a_service_that_is_too_slow(data: bytes) -> None:
     served.clock.advance(TIME - 0.1)
     was_waiting = not asked.called
     served.clock.advance(0.2)
+    assert asked.called
     with pytest.raises(ServiceFailed, match="no whole response within 3 seconds"):
         await asked
     await until(lambda: served.backend.connections[0].lost)

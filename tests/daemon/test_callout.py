@@ -17,13 +17,14 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 
+from s3proxy.commands.cli import main
 from s3proxy.configuration.loading import Configuration
 from s3proxy.daemon.service import ProxyService
 from s3proxy.testing.faulty_backend import FaultyBackend
 from s3proxy.testing.faulty_client import FaultyClient, Response
 from tests.support.carriers import KEY, SECRET, signed_by
 from tests.support.harness import NOW, turns, until
-from tests.support.processes import free_port, running, wait_for_port
+from tests.support.processes import free_port, running, wait_for_port, write_configuration
 from tests.support.signer import HASH, MODES, SignedRequest, Signer
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "callout.py"
@@ -168,3 +169,37 @@ async def test_a_callout_that_does_not_know_us(tmp_path: Path, callout: int, mon
 
     assert (response.status, daemon.backend.requests) == (503, [])
     assert response.header("Retry-After") is not None
+
+
+@pytest.mark.parametrize("server", ["", "region = 5"])
+def test_check_reads_the_options(tmp_path: Path, capsys: pytest.CaptureFixture[str], server: str) -> None:
+    """
+    Also beside other errors, with paths from the directory of the file. Nothing is asked.
+    """
+    path = write_configuration(tmp_path, "http://127.0.0.1:1", server=server)
+    plain = path.read_text()
+    (tmp_path / "token").write_text("the-token")
+    (tmp_path / "token").chmod(0o644)
+    callout = 'source = "http://127.0.0.1:1/keys"\n[credentials.callout]\n'
+    keystone = 'source = "keystone:http://127.0.0.1:1"\n[credentials.keystone]\nuser = "u"\nsystem = true\n'
+    found = []
+    for source in (
+        callout + 'token_file = "token"',
+        callout + 'token_file = "missing"',
+        keystone + 'roles = ["member"]\nsecret_file = "token"',
+        keystone + 'secret_file = "token"',
+    ):
+        path.write_text(plain.replace('source = "file:keys.toml"', source))
+        status = main(["check", str(path)])
+        told = capsys.readouterr()
+        found.append((status, told.out + told.err))
+
+    assert [status for status, _ in found] == [1 if server else 0, 1, 1 if server else 0, 1]
+    if not server:
+        for _, told in (found[0], found[2]):
+            assert f"{path}: ok, 1 backend, an unknown number of keys" in told
+            assert f"{tmp_path / 'token'}: every user of this machine can read the secrets" in told
+    assert "credentials.callout.token_file: " in found[1][1]
+    assert "credentials.keystone.roles: at least one role is required" in found[3][1]
+    assert all(("server.region" in told) == bool(server) for _, told in found)
+    assert all(("credentials." in told) == bool(status and number % 2) for number, (status, told) in enumerate(found))
