@@ -72,16 +72,16 @@ class LDAPLink:
         Returns:
             Fires with at most two entries; fails with `NoAnswer`. It can be cancelled.
         """
-        return Deferred.fromCoroutine(self._search(base, equal, attributes))
 
-    async def _search(self, base: str, equal: dict[str, bytes], attributes: list[str]) -> list[Entry]:
-        connection = await self._connected()
-        try:
-            return await connection.search(base, equal, attributes)
-        except Unanswered:
+        def ask(connection: LDAPConnection) -> Deferred[list[Entry]]:
+            return connection.search(base, equal, attributes)
+
+        def ask_again(failure: Failure) -> Any:
             # The server has closed a connection that it found idle, while the search was on its way.
-            connection = await self._connected()
-            return await connection.search(base, equal, attributes)
+            return self._connected().addCallback(ask) if failure.check(Unanswered) else failure
+
+        # Not a coroutine: Twisted 24.7 would take an exception for another one that is handled at the same time.
+        return self._connected().addCallback(ask).addErrback(ask_again)
 
     def stop(self) -> Deferred[None]:
         """

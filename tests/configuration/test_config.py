@@ -406,6 +406,8 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ),
         ({"credentials": {"source": "keys.toml"}}, "credentials.source", '"file:PATH"'),
         ({"credentials": {"source": "gopher:x"}}, "credentials.source", '"file:PATH"'),
+        ({"credentials": {"ldap": {"bind_dn": "cn=a"}}}, "credentials.ldap", "has no effect unless credentials.source"),
+        ({"credentials": {"ldap": {"bind_db": "cn=a"}}}, "credentials.ldap.bind_db", 'did you mean "bind_dn"'),
         ({"limits": {"small_body": "1 GiB"}}, "limits.small_body", "bytes from 0 to 4 MiB"),
         (
             {"limits": {"smal_body": 1}},

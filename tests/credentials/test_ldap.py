@@ -18,6 +18,7 @@ from twisted.logger import capturedLogs
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
+from s3proxy.commands.cli import main
 from s3proxy.configuration.options import LDAPSettings
 from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.ldap import LDAPOrigin, open_ldap, parse_address
@@ -28,6 +29,7 @@ from s3proxy.s3.errors import ServiceUnavailable
 from tests.credentials.rules import rules_with
 from tests.support.harness import AUTHORITY, server_context, turns, until
 from tests.support.ldap_server import BASE, BIND_DN, KEY, PASSWORD, FakeDirectory, entry
+from tests.support.processes import write_configuration
 
 reactor: Any = _reactor
 
@@ -143,6 +145,33 @@ def test_the_password_from_the_environment(files: Path, monkeypatch: pytest.Monk
     assert list(source.secret_files) == []
     assert origin._login.password == PASSWORD
     assert PASSWORD not in repr(origin._login)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ('password_file = "password"', "ok, 1 backend, an unknown number of keys"),
+        ('password_file = "absent"', "credentials.ldap.password_file: "),
+        ('password_file = "password"\nstart_tls = 1', "credentials.ldap.start_tls: 1 is not accepted"),
+    ],
+)
+def test_check(files: Path, capsys: pytest.CaptureFixture[str], options: str, told: str) -> None:
+    """
+    `s3proxy check` reads the files that the options name, warns of them, and connects to nothing.
+    """
+    path = write_configuration(files, "http://127.0.0.1:1")
+    text = path.read_text().replace("file:keys.toml", URL)
+    path.write_text(f'{text}\n[credentials.ldap]\nbind_dn = "{BIND_DN}"\n{options}\n')
+    (files / "password").chmod(0o644)
+
+    status = main(["check", str(path)])
+    found = capsys.readouterr()
+
+    assert told in found.out + found.err
+    assert status == ("ok" not in told)
+    if not status:
+        assert f"{files / 'password'}: every user of this machine can read the secrets in it" in found.out
+    assert PASSWORD not in found.out + found.err
 
 
 @pytest.mark.parametrize(
