@@ -51,6 +51,7 @@ class Kept:
         server: Lines of `[server]`.
         is_reloaded: Whether a change needs SIGHUP.
         operator: The source for commands, if it is another one.
+        told: What the log says once every process uses a change, and has said once before.
     """
 
     source: str
@@ -58,6 +59,7 @@ class Kept:
     server: str = ""
     is_reloaded: bool = False
     operator: str = ""
+    told: str = ""
 
 
 @contextmanager
@@ -86,7 +88,7 @@ def file_of_workers(directory: Path) -> Iterator[Kept]:
     A keys file that a supervisor watches for its workers.
     """
     (directory / "keys.toml").write_text(COMMENTED)
-    yield Kept("file:keys.toml", server='reload = "watch"\nworkers = 2')
+    yield Kept("file:keys.toml", server='reload = "watch"\nworkers = 2', told="2 workers are serving")
 
 
 @contextmanager
@@ -167,7 +169,11 @@ def test_a_rotation_under_load_fails_no_request(place: str, tmp_path: Path) -> N
                 if kept.is_reloaded:
                     process.send_signal(signal.SIGHUP)
                 wait_until(lambda: load.probe(secret) == 200)
-                wait_until(lambda: load.count >= REQUESTS // 2)
+                # New workers are asked while former ones still serve.
+                wait_until(lambda: not kept.told or (tmp_path / "process.log").read_text().count(kept.told) > 1)
+                # A worker that ends serves one more request of an open connection.
+                before = load.count
+                wait_until(lambda: load.count >= max(REQUESTS // 2, before + 100 * CLIENTS))
                 load.change_over(secret)
                 wait_until(lambda: load.counts.get(secret, 0) >= max(REQUESTS // 4, 100 * CLIENTS))
                 run_command(tmp_path, "rotate", "--finish", "ALICE")
