@@ -11,23 +11,28 @@ import pwd
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
 from s3proxy import __version__
 from s3proxy.commands.presign import add_presign, run_presign
+from s3proxy.configuration.certificates import certificate_warnings
+from s3proxy.configuration.endpoints import MAX_PORT
 from s3proxy.configuration.exposure import exposed_files
 from s3proxy.configuration.loading import Configuration, read_configuration
-from s3proxy.configuration.options import MAX_PORT, SOURCE, CredentialsSettings, Settings
+from s3proxy.configuration.options import SOURCE, CredentialsSettings, Settings
 from s3proxy.configuration.tables import Faults, NotAccepted, counted
 from s3proxy.credentials.source import ANY_NAMES, KeyRules, count_keys, open_source
 from s3proxy.doctor.command import add_doctor, run_doctor
+from s3proxy.interfaces import ICredentialSource
 from s3proxy.multipart.directory import NoDirectory, find_directory
 from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.account import SignatureVersion
 from s3proxy.s3 import native
 from s3proxy.s3.bucket_pattern import covers
 from s3proxy.s3.credential import Credential
+from s3proxy.transport.certificates import CertificateError
 
 WRONG = 1
 "Exit status if a file has errors."
@@ -95,6 +100,10 @@ def _check(path: Path) -> int:
         told += [fault.told_of(error.path or path) for fault in error.faults]
     if settings is None or source is None:
         return _wrong(told)
+    try:
+        expiring = list(certificate_warnings(settings, datetime.now(UTC)))
+    except CertificateError as error:
+        return _wrong([str(error)])
     for backend in settings.backends:
         if backend.commit is None and not PROFILES[backend.profile].proves_tail:
             print(
@@ -124,6 +133,8 @@ def _check(path: Path) -> int:
     if shared:
         sharing = ", ".join(f"{number} client keys share {name}" for name, number in shared.items())
         print(f"warning: {sharing}; without access rules each can read, change and delete the objects of the others")
+    for warning in (*expiring, *_unknown_client_keys(settings, source)):
+        print(f"warning: {warning}")
     for file, why in exposed_files(configuration, path, settings, source):
         print(f"warning: {file}: {why}")
     print(f"{path}: ok, {counted(len(settings.backends), 'backend')}, {count_keys(source)}")
@@ -173,6 +184,22 @@ def _unsigned_buckets(settings: Settings) -> Iterator[str]:
         backend = next(routed, settings.backends[0].name)
         if backend in unsigned:
             yield f'anonymous.signed_buckets: "{pattern}" is on backend "{backend}", whose requests are not signed'
+
+
+def _unknown_client_keys(settings: Settings, source: ICredentialSource) -> Iterator[str]:
+    """
+    Yield a message for each access key of `client_keys` that no request can be authenticated as.
+    """
+    listed = source.list_credentials()
+    if listed is None:
+        return
+    known = {each.access_key_id: each for each in listed}
+    for name, key in dict.fromkeys(pair for listener in settings.listeners for pair in listener.client_keys):
+        found = known.get(key)
+        if found is None or found.is_disabled:
+            yield f'client_keys: "{name}": the key "{key}" is {"unknown" if found is None else "disabled"}'
+        elif found.session_token is not None:
+            yield f'client_keys: "{name}": the key "{key}" is temporary, and needs a session token'
 
 
 def _multipart_places(settings: Settings) -> Iterator[str]:

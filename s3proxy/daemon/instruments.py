@@ -15,6 +15,8 @@ from s3proxy.backend import agent, pool
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.pool import Pool
 from s3proxy.body import spool
+from s3proxy.daemon import expiry
+from s3proxy.daemon.expiry import ExpiryWatch
 from s3proxy.daemon.generation import Generation
 from s3proxy.daemon.listeners import Listeners
 from s3proxy.exchange import budget, context, proxy
@@ -35,6 +37,7 @@ class Measured(Protocol):
     counts: ProxyCounts
     generation: Generation
     listeners: Listeners
+    expiry_watch: ExpiryWatch
 
     @property
     def generations(self) -> list[Generation]:
@@ -101,6 +104,7 @@ INSTRUMENTS: tuple[Instrument[Any], ...] = (
     Instrument(context.METRICS, lambda service: _plain(service.counts)),
     Instrument(budget.METRICS, lambda service: _plain(service.generation.budgets)),
     Instrument(admission.METRICS, lambda service: _plain(service.listeners.limit)),
+    Instrument(expiry.METRICS, lambda service: _plain(service.expiry_watch)),
     Instrument(store.METRICS, lambda service: _plain(*_stores(service))),
 )
 

@@ -33,8 +33,10 @@ from twisted.python.usage import UsageError
 from s3proxy.configuration.loading import Configuration
 from s3proxy.configuration.options import Settings
 from s3proxy.configuration.tables import Faults
+from s3proxy.daemon import expiry
 from s3proxy.daemon.backends import CannotStart
-from s3proxy.daemon.generation import Generation, claim_directory
+from s3proxy.daemon.expiry import ExpiryWatch
+from s3proxy.daemon.generation import Generation, claim_directory, utc_now
 from s3proxy.daemon.handover import Handover, restart_arguments, try_program
 from s3proxy.daemon.listeners import endpoints
 from s3proxy.daemon.orders import RETIRE, STOP
@@ -93,6 +95,8 @@ class Supervisor(Service):
         self.metrics = MetricsSum()
         self._own_metrics = Metrics()
         self._own_metrics.add(METRICS, lambda: [((), self)])
+        self._expiry_watch = ExpiryWatch(reactor, utc_now)
+        self._own_metrics.add(expiry.METRICS, lambda: [((), self._expiry_watch)])
         self.workers: list[WorkerProcess] = []
         self._load = load
         # twistd changes to the directory of `--rundir`.
@@ -100,7 +104,9 @@ class Supervisor(Service):
         self._former = former or Handover({}, {})
         self._sockets = Sockets(reactor, self._former.sockets)
         self._configuration = load()
-        self._settings = self._checked(self._configuration)
+        made = self._checked(self._configuration)
+        self._settings = made.settings
+        self._expiry_watch.follow(made)
         self._claim: DirectoryClaim | None = None
         self._admin_port: IListeningPort | None = None
         self._handled = {signal.SIGHUP: self.reload, signal.SIGUSR2: self.restart}
@@ -113,12 +119,12 @@ class Supervisor(Service):
         self._reaping = LoopingCall(self._former.reap)
         self._reaping.clock = reactor
 
-    def _checked(self, configuration: Configuration) -> Settings:
+    def _checked(self, configuration: Configuration) -> Generation:
         settings = configuration.settings()
         # Make here once what each worker will make, so that an error is found before anything changes.
         made = Generation(settings, self.reactor, counts=ProxyCounts(), log_access=lambda record: None)
         made.access_log.close()
-        return settings
+        return made
 
     # Start and end
 
@@ -137,6 +143,7 @@ class Supervisor(Service):
         self._sockets.keep_only(endpoints(self._settings))
         self._handle_signals()
         self._reaping.start(1.0)
+        self._expiry_watch.start()
         self._listen_for_admin()
         self._change(self._configuration, self._settings, self._claim, self._former.retire)
 
@@ -146,6 +153,7 @@ class Supervisor(Service):
         """
         super().stopService()
         self._is_stopping = True
+        self._expiry_watch.stop()
         self._give_up(self._claim)
         # The default action would end this process in the middle of the drain, and leave the workers alone.
         self._ignore_signals()
@@ -191,7 +199,8 @@ class Supervisor(Service):
             return
         try:
             configuration = self._load()
-            settings = self._checked(configuration)
+            made = self._checked(configuration)
+            settings = made.settings
             for name, endpoint in endpoints(settings).items():
                 self._sockets.open(name, endpoint)
             claim = claim_directory(settings, self._claim)
@@ -200,7 +209,7 @@ class Supervisor(Service):
         except (CannotStart, CannotListen) as error:
             self._not_reloaded(str(error))
         else:
-            self._change(configuration, settings, claim, lambda: None)
+            self._change(configuration, settings, claim, lambda: self._expiry_watch.follow(made))
 
     def _change(
         self,
