@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -14,9 +14,10 @@ from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier, Claim
 from s3proxy.s3.classification import Classification
 from s3proxy.s3.errors import AccessDenied, InvalidRequest
+from s3proxy.s3.head import RequestHead
 from s3proxy.s3.known import Known
 from s3proxy.s3.operation import GET_OBJECT, HEAD_BUCKET, HEAD_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2
-from s3proxy.s3.payload import PayloadHash
+from s3proxy.s3.payload import Payload, PayloadHash
 from s3proxy.sigv4.asymmetric import VerifyingKeys
 from s3proxy.sigv4.claims import Beginning
 from s3proxy.sigv4.signing_key import SigningKeys
@@ -50,6 +51,8 @@ PAYLOADS: dict[Carrier, frozenset[PayloadHash | None]] = {
     Carrier.V2_HEADER: _PLAIN,
     Carrier.V2_QUERY: _PLAIN,
     Carrier.V2_FORM: frozenset({PayloadHash.UNSIGNED_PAYLOAD}),
+    # TLS protects the whole request on its way, so nothing else must.
+    Carrier.CERTIFICATE: _PLAIN | {PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER},
     Carrier.ANONYMOUS: _PLAIN | {PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER},
 }
 """
@@ -61,10 +64,13 @@ PAYLOAD_SWITCHES = {
     "unsigned-trailer": PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER,
 }
 """
-Payload modes that can be switched off for bodies under Signature V4, by the configuration's words.
+Payload modes that can be switched off for bodies under Signature V4 or a client certificate, by the configuration's
+words.
 """
 
-_PAYLOAD_CARRIERS = frozenset({Carrier.V4_HEADER, Carrier.V4_QUERY, Carrier.V4A_HEADER, Carrier.V4A_QUERY})
+_PAYLOAD_CARRIERS = frozenset(
+    {Carrier.V4_HEADER, Carrier.V4_QUERY, Carrier.V4A_HEADER, Carrier.V4A_QUERY, Carrier.CERTIFICATE}
+)
 
 SWITCHES = (*(carrier.value for carrier in Carrier), *PAYLOAD_SWITCHES)
 """
@@ -121,6 +127,7 @@ class Realm:
         regions: The accepted regions; errors name the first.
         domains: Lower case. A host below one of them names its bucket.
         refused: Those of `SWITCHES` that are off.
+        client_keys: The access keys that client certificates stand for, by a name of the certificate.
         known_tokens: Session tokens issued for any key, to distinguish another key's token from an unknown one.
         signing_keys: Cache of the keys used last.
         beginnings: The Authorization headers of verified requests with Signature V4, up to the signature.
@@ -131,6 +138,7 @@ class Realm:
     domains: tuple[bytes, ...] = ()
     refused: frozenset[str] = frozenset()
     anonymous: Anonymous = field(default_factory=Anonymous)
+    client_keys: Mapping[str, bytes] = field(default_factory=dict)
     known_tokens: Container[bytes] = frozenset()
     signing_keys: SigningKeys = field(default_factory=SigningKeys, compare=False)
     beginnings: Known[bytes, Beginning] = field(default_factory=lambda: Known(MAX_BEGINNINGS), compare=False)
@@ -155,11 +163,20 @@ def check_payload_mode(claim: Claim, refused: frozenset[str]) -> None:
     Raises:
         AccessDenied: It is switched off.
     """
-    if not refused:
-        return
-    word = claim.payload.word
+    if refused:
+        check_payload_of(claim.carrier, claim.head, claim.payload, refused)
+
+
+def check_payload_of(carrier: Carrier, head: RequestHead, payload: Payload, refused: frozenset[str]) -> None:
+    """
+    Refuse a payload mode that is switched off, of a request that may have no claim.
+
+    Raises:
+        AccessDenied: It is switched off.
+    """
+    word = payload.word
     # Signature V2 has no other payload, and a request without a body has nothing unsigned.
-    if word is None or claim.carrier not in _PAYLOAD_CARRIERS or not claim.head.has_body:
+    if word is None or carrier not in _PAYLOAD_CARRIERS or not head.has_body:
         return
     if any(PAYLOAD_SWITCHES.get(switch) is word for switch in refused):
         raise AccessDenied(f"{word.value.decode()} is not accepted here")

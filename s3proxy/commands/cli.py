@@ -11,6 +11,7 @@ import pwd
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from s3proxy.commands.keys import add_keys, run_keys
 from s3proxy.commands.may import UnknownWord, explain
 from s3proxy.commands.presign import add_presign, run_presign
 from s3proxy.commands.unchecked import likely_credentials, likely_rules
+from s3proxy.configuration.certificates import certificate_warnings
+from s3proxy.configuration.endpoints import MAX_PORT
 from s3proxy.configuration.exposure import exposed_files
 from s3proxy.configuration.loading import Configuration, read_configuration
-from s3proxy.configuration.options import MAX_PORT, Settings
+from s3proxy.configuration.options import Settings
 from s3proxy.configuration.tables import Faults, counted
 from s3proxy.credentials.source import count_keys, open_source
 from s3proxy.doctor.command import add_doctor, run_doctor
@@ -32,6 +35,7 @@ from s3proxy.resign.account import SignatureVersion
 from s3proxy.s3 import native
 from s3proxy.s3.bucket_pattern import covers
 from s3proxy.s3.credential import Credential
+from s3proxy.transport.certificates import CertificateError
 
 WRONG = 1
 "Exit status if a file has errors."
@@ -110,6 +114,12 @@ def _check(path: Path, asked: Sequence[str] | None) -> int:
         return _wrong(told)
     if asked is not None:
         return _explain(source.list_credentials(), *asked)
+    try:
+        expiring = list(certificate_warnings(settings, datetime.now(UTC)))
+    except CertificateError as error:
+        return _wrong([str(error)])
+    for warning in (*expiring, *_unknown_client_keys(settings, source)):
+        print(f"warning: {warning}")
     _warn(configuration, path, settings, source)
     print(f"{path}: ok, {counted(len(settings.backends), 'backend')}, {count_keys(source)}")
     return 0
@@ -179,6 +189,22 @@ def _unsigned_buckets(settings: Settings) -> Iterator[str]:
         backend = next(routed, settings.backends[0].name)
         if backend in unsigned:
             yield f'anonymous.signed_buckets: "{pattern}" is on backend "{backend}", whose requests are not signed'
+
+
+def _unknown_client_keys(settings: Settings, source: ICredentialSource) -> Iterator[str]:
+    """
+    Yield a message for each access key of `client_keys` that no request can be authenticated as.
+    """
+    listed = source.list_credentials()
+    if listed is None:
+        return
+    known = {each.access_key_id: each for each in listed}
+    for name, key in dict.fromkeys(pair for listener in settings.listeners for pair in listener.client_keys):
+        found = known.get(key)
+        if found is None or found.is_disabled:
+            yield f'client_keys: "{name}": the key "{key}" is {"unknown" if found is None else "disabled"}'
+        elif found.session_token is not None:
+            yield f'client_keys: "{name}": the key "{key}" is temporary, and needs a session token'
 
 
 def _multipart_places(settings: Settings) -> Iterator[str]:

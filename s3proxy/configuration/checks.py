@@ -16,6 +16,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
+from s3proxy.configuration.certificates import client_faults, read_certificates
+from s3proxy.configuration.endpoints import TCPAddress, excludes, listening_address, parse_tls
 from s3proxy.configuration.modes import Commit, MultipartMode
 from s3proxy.configuration.options import (
     DEFAULT_LISTEN,
@@ -30,10 +32,7 @@ from s3proxy.configuration.options import (
     LogSettings,
     RouteSettings,
     ServerSettings,
-    TCPAddress,
     Times,
-    excludes,
-    listening_address,
     with_paths,
 )
 from s3proxy.configuration.tables import Fault, Faults, accepted_names, options_of, structure
@@ -41,6 +40,7 @@ from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.account import PayloadPolicy, SignatureVersion
 from s3proxy.s3.bucket_pattern import covers
 from s3proxy.s3.forwarded import ForwardedHeaders
+from s3proxy.transport.certificates import CertificateError, read_authorities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,7 @@ def faults_between(file: ConfigurationFile, directory: Path) -> list[Fault]:
     _check_trust(file, faults)
     _check_addresses(file, faults)
     _check_directory(file.credentials, faults)
+    _check_tls(file, directory, faults)
     return faults
 
 
@@ -166,6 +167,29 @@ def _check_addresses(file: ConfigurationFile, faults: list[Fault]) -> None:
 def _check_directory(credentials: CredentialsSettings, faults: list[Fault]) -> None:
     if credentials.ldap != LDAPSettings() and credentials.source.partition(":")[0] not in {"ldap", "ldaps"}:
         faults.append(Fault("credentials.ldap", "has no effect unless credentials.source is an ldap or ldaps URL"))
+
+
+def _check_tls(file: ConfigurationFile, directory: Path, faults: list[Fault]) -> None:
+    listen = file.server.listen or (() if file.listener else (DEFAULT_LISTEN,))
+    listeners = [
+        *((f"server.listen[{index}]", "server", ListenerSettings(endpoint=each)) for index, each in enumerate(listen)),
+        *((f"listener[{index}].endpoint", f"listener[{index}]", each) for index, each in enumerate(file.listener)),
+    ]
+    for place, table, own in listeners:
+        listener = own.inheriting(file.server)
+        endpoint = parse_tls(listener.endpoint)
+        faults += client_faults(listener, table)
+        if endpoint is not None:
+            try:
+                read_certificates(endpoint, directory)
+            except CertificateError as error:
+                faults.append(Fault(place, str(error)))
+        if listener.client_ca_file is not None:
+            try:
+                read_authorities(directory / listener.client_ca_file)
+            except CertificateError as error:
+                named_in = "server" if own.client_ca_file is None else table
+                faults.append(Fault(f"{named_in}.client_ca_file", str(error)))
 
 
 def _check_trust(file: ConfigurationFile, faults: list[Fault]) -> None:

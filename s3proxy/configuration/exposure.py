@@ -9,13 +9,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from s3proxy.configuration.certificates import read_certificates
+from s3proxy.configuration.endpoints import parse_tls
 from s3proxy.configuration.loading import Configuration
 from s3proxy.configuration.options import Settings
 from s3proxy.configuration.secrets import SECRET, SECRET_FILE
 from s3proxy.interfaces import ICredentialSource
 
 _PASSWORD = re.compile(r"//[^/@]*:[^/@]+@|[?&]password=")
-_PRIVATE_KEY = re.compile(r"\bprivateKey=((?:[^:\\]|\\.)+)")
 
 
 def exposed_files(
@@ -36,19 +37,22 @@ def exposed_files(
     secret_paths |= {configuration.directory / table[SECRET_FILE] for table in tables if SECRET_FILE in table}
     secret_paths |= {Path(name) for one in settings.backends if (name := one.client_private_key_file) is not None}
     for listener in settings.listeners:
-        # Twisted resolves these paths from the working directory.
-        named = [Path(name.replace("\\", "")) for name in _PRIVATE_KEY.findall(listener.endpoint)]
-        secret_paths |= {file for file in named if file.is_file()}
+        endpoint = parse_tls(listener.endpoint)
+        if endpoint is not None:
+            shown = read_certificates(endpoint, settings.directory)
+            secret_paths |= {each.key_path for each in shown.certificates} | set(shown.unused_keys)
     if any(SECRET in table for table in tables) or _PASSWORD.search(settings.credentials.source):
         secret_paths.add(path)
-    for each in sorted(secret_paths | {path}):
+    trusted_paths = secret_paths | {path}
+    trusted_paths |= {Path(one.client_ca_file) for one in settings.listeners if one.client_ca_file is not None}
+    for each in sorted(trusted_paths):
         mode = stat.S_IMODE(each.stat().st_mode)
         needed = f"(its mode is {mode:04o}); use chmod 600"
         if mode & (stat.S_IWGRP | stat.S_IWOTH):
             yield each, f"{_whose(mode, stat.S_IWOTH)} can change it {needed}"
         elif each in secret_paths and mode & (stat.S_IRGRP | stat.S_IROTH):
             yield each, f"{_whose(mode, stat.S_IROTH)} can read the secrets in it {needed}"
-    for directory in sorted({each.absolute().parent for each in secret_paths | {path}}):
+    for directory in sorted({each.absolute().parent for each in trusted_paths}):
         mode = stat.S_IMODE(directory.stat().st_mode)
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             yield directory, f"{_whose(mode, stat.S_IWOTH)} can replace files in it (its mode is {mode:04o})"

@@ -4,11 +4,11 @@ Which files a reload reads again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from s3proxy.configuration.endpoints import parse_tls
 from s3proxy.configuration.options import FILE, Settings
 from s3proxy.configuration.sources import find_source
 from s3proxy.configuration.tables import options_of
@@ -16,11 +16,6 @@ from s3proxy.configuration.tables import options_of
 _NOT_READ = frozenset({"spool_directory", "multipart_directory", "unix_socket"})
 """
 Options whose path is not of a file that the daemon reads.
-"""
-
-_IN_ENDPOINT = re.compile(r"\b(?:privateKey|certKey|extraCertChain)=((?:[^:\\]|\\.)+)")
-"""
-Arguments of Twisted's endpoint strings that name files; a backslash escapes the next character.
 """
 
 
@@ -38,8 +33,10 @@ def read_files(settings: Settings) -> set[Path]:
     if form.is_file:
         found.add(Path(argument))
     for listener in settings.listeners:
-        # Twisted resolves these paths from the working directory.
-        found |= {Path(name.replace("\\", "")).absolute() for name in _IN_ENDPOINT.findall(listener.endpoint)}
+        tls = parse_tls(listener.endpoint)
+        if tls is not None:
+            paths = (tls.directory, tls.private_key, tls.certificate, tls.chain, tls.dh_parameters)
+            found |= {Path(path) for path in paths if path}
     return {settings.directory / path for path in found}
 
 

@@ -107,7 +107,7 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     listeners = [ListenerSettings(endpoint=endpoint) for endpoint in endpoints] + list(file.listener)
     return Settings(
         server=with_paths(server, directory),
-        listeners=tuple(listener.inheriting(server) for listener in listeners),
+        listeners=tuple(with_paths(listener.inheriting(server), directory) for listener in listeners),
         backends=tuple(
             replace(
                 with_paths(backend, directory),

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import socket
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from OpenSSL import SSL, crypto
-from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
-
 from s3proxy.authentication.realm import SWITCHES
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME, DEFAULT_SLOW_FIRST_BYTE_TIME, BackendLimits
+from s3proxy.configuration.endpoints import check_endpoint
 from s3proxy.configuration.modes import Commit, FormMode, LossyHeaders, MultipartMode, Reload, Sent, UnknownLength
 from s3proxy.configuration.sources import accepted_sources, check_source
 from s3proxy.configuration.tables import (
+    Kind,
     NotAccepted,
     boolean,
     choice,
@@ -59,123 +57,11 @@ _CLIENT, _BACKEND = ClientTimes(), BackendLimits()
 
 DEFAULT_LISTEN = "tcp:9000:interface=127.0.0.1"
 
-MAX_PORT = 65535
-"""
-The highest port. The socket module takes larger numbers modulo 65536.
-"""
-
-ENDPOINT_KINDS = ("tcp", "tcp6", "ssl", "unix", "systemd")
-"""
-The types of Twisted endpoint strings that a listener accepts. ``haproxy:`` is not among them: Twisted's wrapper drops a
-valid connection whose PROXY header arrives in pieces. ``proxy_protocol`` is the replacement.
-"""
-
-
 # Kinds of values in this file
 
 
-def _check_endpoint(value: str) -> None:
-    if value.partition(":")[0] not in ENDPOINT_KINDS:
-        raise NotAccepted
-    try:
-        address = listening_address(value)
-    except OSError as error:
-        raise NotAccepted(f"{error.filename}: {error.strerror}") from None
-    except Exception as error:
-        raise NotAccepted(_why_no_endpoint(error)) from None
-    if isinstance(address, TCPAddress):
-        if not 0 <= address.port <= MAX_PORT:
-            raise NotAccepted(f"{address.port} is not a port from 0 to {MAX_PORT}")
-        try:
-            socket.getaddrinfo(address.interface or None, address.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
-        except OSError as error:
-            raise NotAccepted(f"interface={address.interface}: {error.strerror}") from None
-    elif address == "":
-        raise NotAccepted("no path is given")
-    elif address is not None and address.startswith("/") and not Path(address).parent.is_dir():
-        # A relative path starts from the working directory, which may be another one when the daemon starts.
-        raise NotAccepted(f"{Path(address).parent}: not a directory")
-
-
-def _why_no_endpoint(error: Exception) -> str:
-    """
-    Return a message for an error of Twisted's endpoint parsers, which may be ValueError, TypeError, IndexError or
-    OpenSSL's own.
-    """
-    text = str(error)
-    if isinstance(error, SSL.Error | crypto.Error):
-        return "the certificate or the private key cannot be read"
-    if found := re.search(r"unexpected keyword argument '(\w+)'", text):
-        return f'unknown argument "{found[1]}="'
-    if found := re.search(r"missing \d+ required positional argument: '(\w+)'", text):
-        return f'missing argument "{found[1]}="'
-    if found := re.search(r"invalid literal for int\(\) with base \d+: '(.*)'", text):
-        return f'"{found[1]}" is not a number'
-    if isinstance(error, LookupError):
-        return "systemd passed no such socket to this process"
-    if isinstance(error, TypeError):
-        return "too many or too few arguments"
-    return text or type(error).__name__
-
-
-@dataclass(frozen=True, slots=True)
-class TCPAddress:
-    """
-    The TCP address where an endpoint would listen.
-
-    Attributes:
-        interface: The interface's address; empty for all of IPv4.
-    """
-
-    port: int
-    interface: str
-
-
-def excludes(one: TCPAddress | str, other: TCPAddress | str) -> bool:
-    """
-    Return True if two sockets cannot both listen.
-    """
-    if not isinstance(one, TCPAddress) or not isinstance(other, TCPAddress):
-        return one == other
-    wide = {"", "0.0.0.0", "::"}  # noqa: S104
-    overlaps = (":" in one.interface) == (":" in other.interface) and not wide.isdisjoint(
-        {one.interface, other.interface}
-    )
-    return one.port == other.port != 0 and (one.interface == other.interface or overlaps)
-
-
-def listening_address(endpoint: str) -> TCPAddress | str | None:
-    """
-    Return the address where an endpoint would listen: a path for a unix socket, None for a systemd socket.
-    """
-    found = _Asked()
-    made: Any = serverFromString(found, endpoint)
-    if not isinstance(made, AdoptedStreamServerEndpoint):
-        made.listen(None)
-    return found.address
-
-
-class _Asked:
-    """
-    A stand-in for the reactor that records where an endpoint would listen.
-    """
-
-    address: TCPAddress | str | None = None
-
-    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> None:
-        self.address = TCPAddress(port, interface)
-
-    def listenSSL(
-        self, port: int, factory: Any, context: Any = None, backlog: int = 50, interface: str = "", **more: Any
-    ) -> None:
-        self.address = TCPAddress(port, interface)
-
-    def listenUNIX(self, address: str, factory: Any, **more: Any) -> None:
-        self.address = address
-
-
 def _check_admin(value: str) -> None:
-    _check_endpoint(value)
+    check_endpoint(value)
     if not re.search(r"^unix:|^tcp6?:.*\binterface=(127\.|\\:\\:1\b)", value):
         raise NotAccepted("must listen on loopback or be a unix socket")
 
@@ -224,6 +110,30 @@ def _check_path(value: str) -> None:
         raise NotAccepted
 
 
+def _check_client_name(value: str) -> None:
+    if "*" in value or " " in value or not value.isascii() or len(value) > 1024:
+        raise NotAccepted
+
+
+def _check_client_pattern(value: str) -> None:
+    pattern = value.removeprefix("*.")
+    if pattern != value and (":" in pattern or "@" in pattern or not pattern):
+        raise NotAccepted("only a DNS name may begin with a wildcard")
+    _check_client_name(pattern)
+
+
+def _parse_client_keys(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise NotAccepted
+    for name, key in value.items():
+        for kind, given in ((CLIENT_NAME, name), (ACCESS_KEY_ID, key)):
+            try:
+                kind.parse(given)
+            except NotAccepted:
+                raise NotAccepted(f"{ascii(given)[:80]} is not {kind.accepted}") from None
+    return tuple(value.items())
+
+
 def _check_pattern(value: str) -> None:
     if "/" in value:
         raise NotAccepted("bucket names contain no slashes")
@@ -232,8 +142,9 @@ def _check_pattern(value: str) -> None:
 
 
 ENDPOINT = text(
-    'a Twisted endpoint string, like "tcp:9000:interface=127.0.0.1" or "ssl:443:privateKey=…:certKey=…"',
-    _check_endpoint,
+    'a Twisted endpoint string, like "tcp:9000:interface=127.0.0.1", "ssl:443:privateKey=…:certKey=…" or '
+    '"tls:DIRECTORY:443"',
+    check_endpoint,
 )
 ADMIN = text('a Twisted endpoint string on loopback, like "tcp:9001:interface=127.0.0.1"', _check_admin)
 URL = text('"http://HOST[:PORT]" or "https://HOST[:PORT]"', _check_url)
@@ -246,6 +157,16 @@ ACCESS_KEY_ID = text("an access key id of at most 128 characters", _check_access
 SECRET = text("printable text", is_secret=True)
 FILE = text("a path; a relative path starts from the directory of the configuration file")
 ENVIRONMENT = text("the name of an environment variable")
+CLIENT_NAME = text(
+    'a DNS name, a URI or an email address in a certificate, like "backup.example.com"', _check_client_name
+)
+CLIENT_PATTERN = text(
+    'a DNS name, a URI or an email address in a certificate, or a pattern like "*.backup.example.com"',
+    _check_client_pattern,
+)
+CLIENT_KEYS = Kind(
+    'a table like { "backup.example.com" = "AKIABACKUP" }, with an access key id for each name', _parse_client_keys
+)
 PATTERN = text('a bucket name, or a pattern like "public-*"', _check_pattern)
 SOURCE = text(accepted_sources(), check_source, is_secret=True)
 """
@@ -369,6 +290,28 @@ class ServerSettings:
         "The value of `HostId` in errors and of `x-amz-id-2`. It identifies this process.",
         "s3proxy",
     )
+    client_ca_file: str | None = option(
+        FILE,
+        "PEM certificates of the authorities that issue certificates to clients. A client without a certificate of "
+        "one of them is refused in the TLS handshake. An intermediate authority is trusted without its root. All "
+        "endpoints must have TLS.",
+        None,
+        told="clients need no certificate",
+    )
+    client_names: tuple[str, ...] = option(
+        list_of(CLIENT_PATTERN),
+        "The names of accepted client certificates. `*.` stands for one label. A client with another name is refused "
+        "in the TLS handshake.",
+        (),
+        told="every certificate of `client_ca_file`",
+    )
+    client_keys: tuple[tuple[str, str], ...] = option(
+        CLIENT_KEYS,
+        "The names of client certificates that stand for a signature. A request without a signature on a connection "
+        "with such a certificate is authenticated as the access key. A request with a signature is judged by it.",
+        (),
+        told="every request needs a signature",
+    )
     trusted_peers: tuple[str, ...] = option(
         list_of(PEER),
         "Proxies in front of s3proxy. They may report who their clients are, as the next two options allow. Loopback "
@@ -416,6 +359,13 @@ class ListenerSettings:
     domains: tuple[str, ...] = _inherited("domains", "Its domains for virtual-hosted-style requests.")
     refuse: tuple[str, ...] = _inherited("refuse", "Types of signatures and payloads that it refuses.")
     post: FormMode = _inherited("post", "How the file of a POST form is verified.")
+    client_ca_file: str | None = _inherited(
+        "client_ca_file", "The authorities that issue certificates to its clients. The endpoint must have TLS."
+    )
+    client_names: tuple[str, ...] = _inherited("client_names", "The names of its accepted client certificates.")
+    client_keys: tuple[tuple[str, str], ...] = _inherited(
+        "client_keys", "The names of its client certificates that stand for a signature, with their access keys."
+    )
     trusted_peers: tuple[str, ...] = _inherited("trusted_peers", "The proxies in front of it.")
     proxy_protocol: bool = _inherited(
         "proxy_protocol", "Whether connections from its `trusted_peers` begin with a PROXY header."
@@ -1011,7 +961,7 @@ class Settings:
             ``secret_access_key``.
         backend_keys: The backend keys; ``secret_access_key`` is set in each.
         credentials: The source of client keys, as in the file.
-        directory: The directory where relative paths of that source start.
+        directory: The directory where relative paths of that source and of endpoints start.
         file: The configuration file; None if there is none.
     """
 
@@ -1027,3 +977,18 @@ class Settings:
     times: Times
     log: LogSettings
     file: Path | None = None
+
+    @property
+    def named_listeners(self) -> dict[str, ListenerSettings]:
+        """
+        The listeners by name, which is their endpoint. Several listeners may have port 0, so a repeated endpoint gets a
+        number.
+        """
+        named: dict[str, ListenerSettings] = {}
+        for listener in self.listeners:
+            name, number = listener.endpoint, 1
+            while name in named:
+                number += 1
+                name = f"{listener.endpoint} #{number}"
+            named[name] = listener
+        return named

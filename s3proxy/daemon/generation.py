@@ -18,6 +18,7 @@ from s3proxy.authentication.realm import Anonymous, Realm
 from s3proxy.backend.backend import Backend
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
+from s3proxy.configuration.certificates import make_handshakes
 from s3proxy.configuration.modes import FormMode, MultipartMode, UnknownLength
 from s3proxy.configuration.options import (
     BackendSettings,
@@ -45,6 +46,9 @@ from s3proxy.multipart.store import MultipartStore
 from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.telemetry.accesslog import AccessLog, AccessRecord
+from s3proxy.transport.certificates import CertificateError
+from s3proxy.transport.client_names import comparable_name
+from s3proxy.transport.handshakes import Handshakes
 
 _log = Logger()
 
@@ -76,6 +80,9 @@ class Generation:
     """
     Everything that lives until the configuration is read again. A request ends in the generation in which it began.
 
+    Attributes:
+        handshakes: What the handshakes of each listener with TLS need, by its name.
+
     Args:
         former: The generation before this one. What has not changed is taken from it: connections to backends, and what
             is remembered.
@@ -103,6 +110,7 @@ class Generation:
         self._credentials_stopped: Deferred[None] | None = None
         self.proxies: list[Proxy] = []
         server, limits = settings.server, settings.limits
+        self.handshakes = read_handshakes(settings)
         try:
             self.credentials = open_source(settings.credentials.source, settings.directory, _key_rules(settings))
             if former is not None and _source(former.settings) == _source(settings):
@@ -207,6 +215,7 @@ class Generation:
                         domains=tuple(domain.encode() for domain in listener.domains),
                         refused=frozenset(listener.refuse),
                         anonymous=Anonymous(settings.anonymous.allow, settings.anonymous.signed_buckets),
+                        client_keys={comparable_name(name): key.encode() for name, key in listener.client_keys},
                         known_tokens=self.credentials.session_tokens,
                     ),
                     body_limits=BodyLimits(
@@ -285,6 +294,27 @@ class Generation:
             stopping: Deferred[Any] = maybeDeferred(self.credentials.stop)
             self._credentials_stopped = stopping.addErrback(_log_not_stopped)
         return self._credentials_stopped or succeed(None)
+
+
+def read_handshakes(settings: Settings) -> dict[str, Handshakes]:
+    """
+    Read the certificates of all listeners.
+
+    Returns:
+        What the handshakes of each listener with TLS need, by its name.
+
+    Raises:
+        CannotStart: A file cannot be read, or has not what it should have.
+    """
+    found = {}
+    for name, listener in settings.named_listeners.items():
+        try:
+            made = make_handshakes(listener, settings.directory, utc_now())
+        except CertificateError as error:
+            raise CannotStart(f"cannot listen on {name}: {error}") from None
+        if made is not None:
+            found[name] = made
+    return found
 
 
 def claim_directory(settings: Settings, former: DirectoryClaim | None = None) -> DirectoryClaim | None:

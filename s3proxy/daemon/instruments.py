@@ -17,6 +17,8 @@ from s3proxy.backend.pool import Pool
 from s3proxy.body import spool
 from s3proxy.credentials import cache
 from s3proxy.credentials.cache import CachedCredentials, LookupCounts
+from s3proxy.daemon import expiry
+from s3proxy.daemon.expiry import ExpiryWatch
 from s3proxy.daemon.generation import Generation
 from s3proxy.daemon.listeners import Listeners
 from s3proxy.exchange import budget, context, proxy
@@ -37,6 +39,7 @@ class Measured(Protocol):
     counts: ProxyCounts
     generation: Generation
     listeners: Listeners
+    expiry_watch: ExpiryWatch
 
     @property
     def generations(self) -> list[Generation]:
@@ -109,6 +112,7 @@ INSTRUMENTS: tuple[Instrument[Any], ...] = (
     Instrument(budget.METRICS, lambda service: _plain(service.generation.budgets)),
     Instrument(admission.METRICS, lambda service: _plain(service.listeners.limit)),
     Instrument(cache.METRICS, lambda service: _plain(*_lookups(service))),
+    Instrument(expiry.METRICS, lambda service: _plain(service.expiry_watch)),
     Instrument(store.METRICS, lambda service: _plain(*_stores(service))),
 )
 

@@ -5,8 +5,9 @@ The strategy: a listener has a name, and everything here is stored by that name.
 gets a socket, a site and a port. A listener that stays keeps its site with its connections; only the site's settings
 are replaced. A listener that is gone is closed, and its site is kept until its last connection has ended.
 
-A port is not a socket: `s3proxy.daemon.sockets.Sockets` holds the sockets. So a port can be stopped, or replaced by one
-with another certificate, while connections wait in the kernel. All listeners share one limit on connections.
+A port is not a socket: `s3proxy.daemon.sockets.Sockets` holds the sockets. So a port can be stopped while connections
+wait in the kernel. A port with TLS stays, too: its `TLSServer` gets the new certificates. All listeners share one limit
+on connections.
 
 When a process ends, its ports are stopped first, then its sites drain, and its admin endpoint is closed last.
 """
@@ -15,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 
-from s3proxy.configuration.options import ListenerSettings, Settings
+from s3proxy.configuration.options import Settings
 from s3proxy.daemon.generation import Generation
 from s3proxy.daemon.sockets import ADMIN, Sockets
 from s3proxy.exchange.proxy import Proxy
@@ -32,6 +33,7 @@ from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.s3.errors import S3Error
 from s3proxy.telemetry.admin import AdminSite
+from s3proxy.transport.handshakes import TLSServer
 
 
 def possible_connections(settings: Settings) -> int:
@@ -42,26 +44,11 @@ def possible_connections(settings: Settings) -> int:
     return most_connections(settings.limits.connections, to_backends)
 
 
-def named_listeners(listeners: tuple[ListenerSettings, ...]) -> dict[str, ListenerSettings]:
-    """
-    Return the listeners by name, which is their endpoint. Several listeners may have port 0, so a repeated endpoint
-    gets a number.
-    """
-    named: dict[str, ListenerSettings] = {}
-    for listener in listeners:
-        name, number = listener.endpoint, 1
-        while name in named:
-            number += 1
-            name = f"{listener.endpoint} #{number}"
-        named[name] = listener
-    return named
-
-
 def endpoints(settings: Settings) -> dict[str, str]:
     """
     Return the endpoint string of each socket that the settings need, by name.
     """
-    named = {name: listener.endpoint for name, listener in named_listeners(settings.listeners).items()}
+    named = {name: listener.endpoint for name, listener in settings.named_listeners.items()}
     return named if settings.server.admin is None else {**named, ADMIN: settings.server.admin}
 
 
@@ -97,6 +84,7 @@ class Listeners:
         self._make_admin_site = make_admin_site
         self._ports: dict[str, IListeningPort] = {}
         self._sites: dict[str, S3Site] = {}
+        self._tls: dict[str, TLSServer] = {}
         self._left_sites: list[S3Site] = []
         self._resources: list[tuple[S3Resource, str | None]] = []
         self.limit = ConnectionLimit(
@@ -170,28 +158,23 @@ class Listeners:
         Listen on the sockets of the settings, and close all others.
 
         Raises:
-            CannotListen: An address is in use, or cannot be bound by this process; or a certificate or key file is not
-                valid.
+            CannotListen: An address is in use, or cannot be bound by this process.
         """
         settings = generation.settings
-        named = named_listeners(settings.listeners)
+        named = settings.named_listeners
         for name, listener in named.items():
             if name not in self._sites:
                 self._sites[name] = self._make_site(name, generation)
             site = self._sites[name]
             site.times = generation.client_times()
             site.trust = Trust(Peers(listener.trusted_peers), listener.proxy_protocol, listener.trusted_forwarded)
-            former = self._ports.get(name)
-            if former is None or listener.endpoint.startswith("ssl:"):
-                # With TLS each port has its certificate; the socket below it is the same.
+            tls = self._follow_certificates(name, site, generation)
+            if name not in self._ports:
                 wrap = partial(ProxyHeaderFactory, site=site)
-                self._ports[name] = self._sockets.listen(name, listener.endpoint, site, wrap)
-                if former is not None:
-                    # Otherwise Twisted would log "(TCP Port 443 Closed)", although the socket stays open.
-                    cast(Any, former)._logConnectionLostMsg = lambda: None
-                    former.stopListening()
+                self._ports[name] = self._sockets.listen(name, listener.endpoint, site, wrap, tls)
         for name in self._sites.keys() - named.keys():
             self._ports.pop(name).stopListening()
+            self._tls.pop(name, None)
             left = self._sites.pop(name)
             left.drain(serves=True)
             self._left_sites = [site for site in self._left_sites if site.channels] + [left]
@@ -203,6 +186,20 @@ class Listeners:
         self._sockets.bound_buffers(settings.limits.socket_buffer)
         self.limit.most = possible_connections(settings)
         self.limit.most_per_address = settings.limits.connections_per_address
+
+    def _follow_certificates(self, name: str, site: S3Site, generation: Generation) -> TLSServer | None:
+        """
+        Let the next handshakes of a listener use the certificates of a generation; return None if it has no TLS.
+        """
+        handshakes = generation.handshakes.get(name)
+        if handshakes is None:
+            return None
+        tls = self._tls.setdefault(name, TLSServer(handshakes))
+        former, tls.handshakes = tls.handshakes, handshakes
+        if former.clients != handshakes.clients:
+            # The clients of the open connections were judged by other authorities or names.
+            site.end_connections()
+        return tls
 
     def _make_site(self, name: str, generation: Generation) -> S3Site:
         return S3Site(
@@ -293,5 +290,5 @@ class Listeners:
 
 
 def _make_proxy(generation: Generation, name: str | None) -> Proxy:
-    named = named_listeners(generation.settings.listeners)
+    named = generation.settings.named_listeners
     return generation.make_proxy(named.get(name or "") or next(iter(named.values())))

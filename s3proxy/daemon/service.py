@@ -28,6 +28,7 @@ from s3proxy.configuration.options import Settings
 from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.source import count_keys
 from s3proxy.daemon.backends import CannotStart
+from s3proxy.daemon.expiry import ExpiryWatch
 from s3proxy.daemon.generation import Generation, claim_directory, utc_now
 from s3proxy.daemon.instruments import measure
 from s3proxy.daemon.listeners import Listeners
@@ -64,6 +65,7 @@ class ProxyService(Service):
         generation: The generation that serves new requests.
         former_generations: Earlier generations whose requests have not ended.
         listeners: Accept client connections.
+        expiry_watch: Watches the certificates of listeners; none in a worker, for which the supervisor does it.
         counts: The counters of the proxies of all generations.
         metrics: The metrics for the admin endpoint.
 
@@ -108,6 +110,7 @@ class ProxyService(Service):
             connection_refused=self._log_refused,
             make_admin_site=partial(AdminSite, self.metrics.document, self._why_not_ready),
         )
+        self.expiry_watch = ExpiryWatch(reactor, utc_now)
         measure(self.metrics, self)
 
     def _make_generation(self, settings: Settings, former: Generation | None) -> Generation:
@@ -148,6 +151,9 @@ class ProxyService(Service):
         if native.find() is not None:
             self._log.info("native rooms: {state}", state=native.describe())
         self._tell_multipart()
+        if not self._is_one_of_several:
+            self.expiry_watch.follow(self.generation)
+            self.expiry_watch.start()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -183,6 +189,7 @@ class ProxyService(Service):
 
     def _end(self, seconds: float, *, is_succeeded: bool) -> Deferred[None]:
         self._is_draining = True
+        self.expiry_watch.stop()
         # A successor may claim the directory: requests that still run here can share it safely with other processes.
         self._give_up_directory()
         waiting = self.listeners.stop_accepting()
@@ -239,6 +246,7 @@ class ProxyService(Service):
         former.retire(generation)
         if self.running:
             generation.start()
+            self.expiry_watch.follow(generation)
         if self.listeners.is_listening:
             self.listeners.listen(generation)
         self._follow_files(settings)

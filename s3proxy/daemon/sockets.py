@@ -12,14 +12,15 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from OpenSSL import SSL
 from twisted.internet import unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+
+from s3proxy.configuration.endpoints import parse_tls
+from s3proxy.transport.handshakes import TLSServer
 
 BACKLOG = 1024
 """
@@ -92,6 +93,7 @@ class Sockets:
         description: str,
         factory: IProtocolFactory,
         wrap: Callable[[IProtocolFactory], IProtocolFactory] | None = None,
+        tls: TLSServer | None = None,
     ) -> IListeningPort:
         """
         Serve connections. Several factories may follow one another: the socket stays open when a port is stopped.
@@ -100,12 +102,15 @@ class Sockets:
             name: The name of the socket, as for `open`, which need not have been called.
             description: A Twisted endpoint string.
             wrap: Makes what reads a connection's first bytes, before TLS, and hands the rest on.
+            tls: Makes the TLS connections. Required for an endpoint with TLS, and used for no other.
 
         Raises:
-            CannotListen: The address is in use, or cannot be bound by this process; or a certificate or key file is not
-                valid.
+            CannotListen: The address is in use, or cannot be bound by this process.
         """
-        port: IListeningPort = self._serve(name, description, factory, wrap)
+        if (tls is None) != (parse_tls(description) is None):
+            raise ValueError(description)
+        served = factory if tls is None else TLSMemoryBIOFactory(tls, False, factory)
+        port: IListeningPort = self._serve(name, description, served, wrap)
         return port
 
     def _serve(
@@ -118,6 +123,9 @@ class Sockets:
         listened: list[Any] = []
         failures: list[Failure] = []
         try:
+            tls = parse_tls(description)
+            if tls is not None:
+                return self.adopt(name, lambda: _bind_tcp(tls.address.port, tls.address.interface), factory, wrap)
             endpoint = serverFromString(_Adopting(self, name, wrap, _says_mode(description)), description)
             if isinstance(endpoint, AdoptedStreamServerEndpoint):
                 # A socket from systemd. The endpoint's own listen() would close the descriptor, which the next process
@@ -217,11 +225,6 @@ class _Adopting:
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         return self._sockets.adopt(self._name, lambda: _bind_tcp(port, interface), factory, self._wrap)
 
-    def listenSSL(self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = "") -> Any:
-        if factory is not None:
-            factory = TLSMemoryBIOFactory(_with_sessions(contextFactory), False, factory)
-        return self.listenTCP(port, factory, backlog, interface)
-
     def listenUNIX(
         self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
     ) -> Any:
@@ -230,33 +233,13 @@ class _Adopting:
         return self._sockets.adopt(self._name, lambda: _bind_unix(address, mode), factory, self._wrap)
 
 
-def _with_sessions(options: CertificateOptions) -> CertificateOptions:
-    """
-    Return the TLS options of an endpoint, so that clients can resume a session: without them each connection costs a
-    whole handshake.
-
-    The tickets are encrypted with a key of this process, which a reload replaces.
-    """
-    if options.method != SSL.TLS_METHOD:
-        # The endpoint names a protocol version, which the constructor would not take from an attribute.
-        return options
-    return CertificateOptions(
-        privateKey=options.privateKey,
-        certificate=options.certificate,
-        extraCertChain=options.extraCertChain or None,
-        dhParameters=options.dhParameters,
-        enableSessions=True,
-        enableSessionTickets=True,
-    )
-
-
 def _bind_tcp(port: int, interface: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in interface else socket.AF_INET
-    address = socket.getaddrinfo(interface, port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)[0][4]
+    address = socket.getaddrinfo(interface or None, port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)[0][4]
     opened = socket.socket(family, socket.SOCK_STREAM)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(address if interface else ("", port))
+        opened.bind(address)
         opened.listen(BACKLOG)
     except OSError:
         opened.close()

@@ -33,8 +33,10 @@ from twisted.python.usage import UsageError
 from s3proxy.configuration.loading import Configuration
 from s3proxy.configuration.options import Settings
 from s3proxy.configuration.tables import Faults
+from s3proxy.daemon import expiry
 from s3proxy.daemon.backends import CannotStart
-from s3proxy.daemon.generation import Generation, claim_directory
+from s3proxy.daemon.expiry import ExpiryWatch
+from s3proxy.daemon.generation import Generation, claim_directory, utc_now
 from s3proxy.daemon.handover import Handover, restart_arguments, try_program
 from s3proxy.daemon.listeners import endpoints
 from s3proxy.daemon.orders import RETIRE, STOP
@@ -94,6 +96,8 @@ class Supervisor(Service):
         self.metrics = MetricsSum()
         self._own_metrics = Metrics()
         self._own_metrics.add(METRICS, lambda: [((), self)])
+        self._expiry_watch = ExpiryWatch(reactor, utc_now)
+        self._own_metrics.add(expiry.METRICS, lambda: [((), self._expiry_watch)])
         self.workers: list[WorkerProcess] = []
         self._load = load
         # twistd changes to the directory of `--rundir`.
@@ -101,7 +105,9 @@ class Supervisor(Service):
         self._former = former or Handover({}, {})
         self._sockets = Sockets(reactor, self._former.sockets)
         self._configuration = load()
-        self._settings = self._checked(self._configuration)
+        self._settings = self._configuration.settings()
+        made = self._try_out(self._settings)
+        self._expiry_watch.follow(made)
         self._claim: DirectoryClaim | None = None
         self._admin_port: IListeningPort | None = None
         self._watch = ReloadWatch(reactor, self.reload)
@@ -115,15 +121,11 @@ class Supervisor(Service):
         self._reaping = LoopingCall(self._former.reap)
         self._reaping.clock = reactor
 
-    def _checked(self, configuration: Configuration) -> Settings:
-        settings = configuration.settings()
-        self._try_out(settings)
-        return settings
-
-    def _try_out(self, settings: Settings) -> None:
+    def _try_out(self, settings: Settings) -> Generation:
         # Make here once what each worker will make, so that an error is found before anything changes.
         made = Generation(settings, self.reactor, counts=ProxyCounts(), log_access=lambda record: None)
         made.access_log.close()
+        return made
 
     # Start and end
 
@@ -143,6 +145,7 @@ class Supervisor(Service):
         self._handle_signals()
         self._watch.loaded(self._settings)
         self._reaping.start(1.0)
+        self._expiry_watch.start()
         self._listen_for_admin()
         self._change(self._configuration, self._settings, self._claim, self._former.retire)
 
@@ -153,6 +156,7 @@ class Supervisor(Service):
         super().stopService()
         self._is_stopping = True
         self._watch.stop()
+        self._expiry_watch.stop()
         self._give_up(self._claim)
         # The default action would end this process in the middle of the drain, and leave the workers alone.
         self._ignore_signals()
@@ -201,7 +205,7 @@ class Supervisor(Service):
             configuration = self._load()
             settings = configuration.settings()
             self._watch.loaded(self._settings, settings)
-            self._try_out(settings)
+            made = self._try_out(settings)
             for name, endpoint in endpoints(settings).items():
                 self._sockets.open(name, endpoint)
             claim = claim_directory(settings, self._claim)
@@ -210,7 +214,7 @@ class Supervisor(Service):
         except (CannotStart, CannotListen) as error:
             self._not_reloaded(str(error))
         else:
-            self._change(configuration, settings, claim, lambda: None)
+            self._change(configuration, settings, claim, lambda: self._expiry_watch.follow(made))
 
     def _change(
         self,
@@ -291,7 +295,7 @@ class Supervisor(Service):
             self._not_restarted("a reload, a restart or a stop is in progress")
             return
         try:
-            self._checked(self._load())
+            self._try_out(self._load().settings())
             arguments, pidfile = restart_arguments()
         except Faults as error:
             self._not_restarted(*error.told)

@@ -22,7 +22,7 @@ from s3proxy.exchange.admitted import Admitted
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.forms import FormReading, FormRequest
 from s3proxy.exchange.judgement import Judgement, Waiting
-from s3proxy.exchange.judging import Judge
+from s3proxy.exchange.judging import Judge, JudgedRequest
 from s3proxy.exchange.machine import TABLE, Action, Event, State
 from s3proxy.exchange.record import Record, RecordedRequest
 from s3proxy.exchange.transfer import ACTIONS as TRANSFER_ACTIONS
@@ -45,7 +45,7 @@ _REFUSABLE = frozenset(
 )
 
 
-class ExchangedRequest(TransferredRequest, FormRequest, RecordedRequest, Protocol):
+class ExchangedRequest(TransferredRequest, FormRequest, RecordedRequest, JudgedRequest, Protocol):
     """
     The client's request: a `s3proxy.frontend.request.StreamedRequest`.
     """

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from s3proxy.authentication.certificates import admit_certified, certified_key
 from s3proxy.authentication.reading import carries_form, read_claim, read_form_claim
 from s3proxy.authentication.verdict import Authenticated, admit_anonymous, admit_preflight, verify_claim
 from s3proxy.backend.backend import Backend
@@ -64,6 +65,8 @@ class JudgedRequest(Protocol):
     head: RequestHead
     origin: Origin
 
+    def client_names(self) -> tuple[str, ...]: ...
+
 
 class Judge:
     """
@@ -115,6 +118,11 @@ class Judge:
                     self._pass_once(claim, context.settings.replay_window)
             elif carries_form(head, address):
                 return None
+            elif (key := self._certified_key()) is not None:
+                found = context.credentials.look_up(key)
+                if found is not None and not isinstance(found, Credential):
+                    found = await self._wait_for_credential(found)
+                authenticated = admit_certified(head, key, found, realm, record.received_at)
             else:
                 authenticated = admit_anonymous(head, address, classify(head, address), realm)
         return await self._admit(authenticated, address, claim, None)
@@ -155,6 +163,10 @@ class Judge:
         return await self._admit(authenticated, address, claim, form)
 
     # Who sent it
+
+    def _certified_key(self) -> bytes | None:
+        realm = self._context.settings.realm
+        return certified_key(self._request.client_names(), realm) if realm.client_keys else None
 
     async def _wait_for_credential(self, found: Deferred[Credential | None]) -> Credential | None:
         try:

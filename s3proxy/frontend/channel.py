@@ -95,13 +95,14 @@ class S3Channel(AnsweringChannel):
     Attributes:
         origin: The client of the current request, as far as it is known.
         body: The body of the current request, until its end.
+        heads: Reads the heads of requests.
         holds: The reasons for which the client's socket is not read now.
     """
 
     # The rest of the attributes are in a dictionary, which is small only up to 30 of them.
     __slots__ = (
-        "_client_ended", "_hangup", "_has_served", "_head_began", "_heads", "_is_reading", "_lingered_size", "_request",
-        "_state", "_unread", "body", "holds", "origin",
+        "_client_ended", "_hangup", "_has_served", "_head_began", "_is_reading", "_lingered_size", "_request",
+        "_state", "_unread", "body", "heads", "holds", "origin",
     )  # fmt: skip
 
     site: ChannelSite
@@ -130,7 +131,7 @@ class S3Channel(AnsweringChannel):
         self.origin = Origin(host, b"https" if self.is_tls else b"http")
         trust = self.site.trust
         is_believed = trust.forwarded != ForwardedHeaders.NONE and trust.peers.lists(self.peer)
-        self._heads = HeadReader(self.origin, trust if is_believed else None)
+        self.heads = HeadReader(self.origin, trust if is_believed else None)
         self.site.connection_made(self)
         found = stream_socket(self.transport)
         self._hangup = None if found is None else Hangup(self, found.fileno(), self.site.watch, self.site.reactor)
@@ -170,7 +171,7 @@ class S3Channel(AnsweringChannel):
 
     def _read_head(self, data: bytes) -> bytes:
         try:
-            found = self._heads.read(data)
+            found = self.heads.read(data)
         except S3Error as error:
             self._refuse_connection(error, partial(why_no_request, data))
             return b""
@@ -181,7 +182,7 @@ class S3Channel(AnsweringChannel):
             return data
         head, rest = found
         self._head_began = False
-        self.origin = self._heads.origin
+        self.origin = self.heads.origin
         self.deadlines.begin_request()
         self.persistent = head.keeps_alive and not self.site.is_draining
         self._request = request = make_request(self, self.site, head)

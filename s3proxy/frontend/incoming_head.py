@@ -35,6 +35,13 @@ class HeadReader:
         self.origin = self._own = own
         self._trust = trust
 
+    @property
+    def believes_proxy(self) -> bool:
+        """
+        Whether a listed proxy at the other end says who the client is.
+        """
+        return self._trust is not None
+
     def read(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """
         Return the head at the beginning of the bytes, and the bytes after it; None if the head is not complete.

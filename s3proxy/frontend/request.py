@@ -16,11 +16,13 @@ from s3proxy.frontend.deadlines import ClientDeadlines
 from s3proxy.frontend.forwarded import Origin
 from s3proxy.frontend.hold import Hold, Holds
 from s3proxy.frontend.incoming_body import IncomingBody
+from s3proxy.frontend.incoming_head import HeadReader
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.header_names import MAX_KNOWN_SETS, form_of_lines, has_known_form
 from s3proxy.s3.known import Known
+from s3proxy.transport.client_names import verified_names
 from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.writer import DirectWriter
 
@@ -50,6 +52,9 @@ class RequestChannel(Protocol):
 
     @property
     def is_tls(self) -> bool: ...
+
+    @property
+    def heads(self) -> HeadReader: ...
 
     @property
     def holds(self) -> Holds: ...
@@ -381,6 +386,16 @@ class StreamedRequest:
         self._gone = None
         if not self._disconnected:
             self.channel.abort()
+
+    def client_names(self) -> tuple[str, ...]:
+        """
+        Return the names of the certificate that the client has shown; none if it has shown none, or if the certificate
+        is that of a listed proxy, which has other clients.
+        """
+        if not self.channel.is_tls or self._disconnected or self.channel.heads.believes_proxy:
+            return ()
+        connection = self.channel.transport.getHandle()
+        return () if connection is None else verified_names(connection)
 
     def tls_names(self) -> tuple[str | None, str | None]:
         """

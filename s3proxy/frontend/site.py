@@ -192,15 +192,24 @@ class S3Site(Site):
             Fires when no connection is left.
         """
         self.is_draining = True
-        for channel in tuple(self.channels):
-            channel.drain(serves=serves)
-        for connection in tuple(self.introduced):
-            connection.drain(DRAINED_KEEP_ALIVE if serves else None)
+        self.end_connections(serves=serves)
         if not self.channels and not self.introduced:
             return succeed(None)
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
         return drained
+
+    def end_connections(self, *, serves: bool = False) -> None:
+        """
+        Let each connection that is open now end with its current request, or with the next.
+
+        Args:
+            serves: Whether an idle connection may bring one more request; if not, it is closed now.
+        """
+        for channel in tuple(self.channels):
+            channel.drain(serves=serves)
+        for connection in tuple(self.introduced):
+            connection.drain(DRAINED_KEEP_ALIVE if serves else None)
 
     def abort(self) -> None:
         """

@@ -26,16 +26,18 @@ Errors that an exemption of the key may waive, each with the exemption, in the o
 
 
 _VERSIONS = {"v4": "SigV4", "v4a": "SigV4A", "v2": "SigV2"}
-_PLACES = {"header": "AuthHeader", "query": "QueryString"}
+_PLACES = {"header": "AuthHeader", "query": "QueryString", "certificate": "Certificate"}
 
 
 class Carrier(IdentityEnum):
     """
-    Where a request has its signature, and of which kind it is; the value is the configuration's word for it.
+    Where a request has its signature, and of which kind it is; or what stands for a signature. The value is the
+    configuration's word for it.
 
     Attributes:
         version: Version of the signature, as S3's access log names it; None if there is no signature.
-        place: Where the signature is, as S3's access log names it; None for a form or if there is no signature.
+        place: Where the signature is, as S3's access log names it; None for a form or if there is no signature. S3 has
+            no client certificates, and no word for them.
     """
 
     V4_HEADER = "v4-header"
@@ -46,12 +48,13 @@ class Carrier(IdentityEnum):
     V2_HEADER = "v2-header"
     V2_QUERY = "v2-query"
     V2_FORM = "v2-form"
+    CERTIFICATE = "certificate"
     ANONYMOUS = "anonymous"
 
     def __init__(self, word: str) -> None:
         version, _, place = word.partition("-")
         self.version = _VERSIONS.get(version)
-        self.place = _PLACES.get(place)
+        self.place = _PLACES.get(place or version)
 
 
 @dataclass(slots=True, eq=False, repr=False)

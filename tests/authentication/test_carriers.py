@@ -41,7 +41,8 @@ def plain(method: str, target: str, headers: str = "") -> SignedRequest:
     return SignedRequest(f"{method} {target} HTTP/1.1\r\n{HOST}{headers}\r\n".encode(), b"")
 
 
-@pytest.mark.parametrize("switch", [switch for switch in SWITCHES if switch != "anonymous"])
+# tests/daemon/test_client_certificates.py has the switch of certificates, which need TLS.
+@pytest.mark.parametrize("switch", [switch for switch in SWITCHES if switch not in {"anonymous", "certificate"}])
 @pytest_twisted.ensureDeferred
 async def test_each_switch(switch: str) -> None:
     """

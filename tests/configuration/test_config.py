@@ -694,7 +694,7 @@ def test_faults_between_tables_are_told_beside_others(tmp_path: Path) -> None:
             "admin": "tcp:9000:interface=127.0.0.1",
             "region": 5,
         },
-        "listener": [{"endpoint": "tcp6:9000"}, {"endpoint": "ssl:9000:privateKey=x"}],
+        "listener": [{"endpoint": "tcp6:9000"}, {"endpoint": "ssl:9001:privateKey=x"}],
         "backend": [backend(url="https://b", ca_file="ca.pem"), backend(name="c", signature="v3")],
         "route": [{"bucket": "a", "backend": "d"}],
         "backend_key": [backend_key(backend="e")],

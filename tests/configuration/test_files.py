@@ -8,8 +8,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from s3proxy.configuration.files import read_files
 from s3proxy.configuration.loading import load_settings, make_settings, read_configuration
 from s3proxy.configuration.options import FILE, TABLES
@@ -59,15 +57,14 @@ def test_secrets_and_certificates(tmp_path: Path) -> None:
     assert found == {tmp_path / "keys.toml", tmp_path / "secret"}
 
 
-def test_certificates_of_an_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_certificates_of_an_endpoint(tmp_path: Path) -> None:
     """
-    An endpoint string escapes a colon by a backslash. Twisted opens a relative path in the working directory.
+    An endpoint string escapes a colon by a backslash. A relative path starts from the configuration's directory.
     """
     settings = make_settings(
         {"backend": [{"name": "only", "url": "http://127.0.0.1:1", "signature": "none"}]}, tmp_path
     )
     (listener,) = settings.listeners
-    monkeypatch.chdir(tmp_path)
     endpoint = r"ssl:443:privateKey=a\:b.pem:certKey=/etc/cert.pem:extraCertChain=chain.pem:interface=127.0.0.1"
     object.__setattr__(listener, "endpoint", endpoint)
 
@@ -80,7 +77,7 @@ def test_certificates_of_an_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 READ = {
-    *("ca_file", "client_certificate_file", "client_private_key_file"),
+    *("ca_file", "client_ca_file", "client_certificate_file", "client_private_key_file"),
     *("password_file", "secret_access_key_file", "secret_file", "token_file"),
 }
 NOT_READ = {"spool_directory", "multipart_directory", "unix_socket"}

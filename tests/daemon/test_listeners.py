@@ -34,6 +34,7 @@ class Generation:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.handshakes: dict[str, Any] = {}
 
     def make_proxy(self, listener: Any) -> Any:
         """

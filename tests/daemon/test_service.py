@@ -13,7 +13,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 
 from s3proxy.configuration.loading import make_settings
-from s3proxy.daemon import generation
+from s3proxy.daemon import generation as generation_module
+from s3proxy.daemon.expiry import ExpiryWatch
 from s3proxy.daemon.service import ProxyService
 from s3proxy.exchange.context import ProxyCounts
 
@@ -76,6 +77,7 @@ def test_a_drain_has_a_deadline(seconds: float, aborts: int, *, is_succeeded: bo
     service._reactor, service.generation, service.former_generations = clock, generation, []
     service.listeners, service._deadlines = Listeners(), []
     service._drained, service._claim = lambda: None, None
+    service.expiry_watch = ExpiryWatch(clock, generation_module.utc_now)
 
     service._end(seconds, is_succeeded=is_succeeded)
     clock.advance(4.9)
@@ -100,7 +102,9 @@ def test_requests_that_still_run_are_in_the_new_log(tmp_path: Path, former: str,
         }
         settings = make_settings(content, tmp_path, {})
         made.append(
-            generation.Generation(settings, MemoryReactorClock(), counts=ProxyCounts(), log_access=lambda record: None)
+            generation_module.Generation(
+                settings, MemoryReactorClock(), counts=ProxyCounts(), log_access=lambda record: None
+            )
         )
     proxy = made[0].make_proxy(made[0].settings.listeners[0])
     assert proxy.context.log_access is None

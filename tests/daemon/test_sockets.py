@@ -77,6 +77,23 @@ def test_a_path_that_looks_like_a_mode(tmp_path: Path) -> None:
     sockets.keep_only([])
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "host"), [("tcp:0", "0.0.0.0"), ("ssl:0", "0.0.0.0"), ("tls:certificates:0", "::")]
+)
+def test_an_endpoint_that_names_no_interface(endpoint: str, host: str) -> None:
+    """
+    It listens on all of them.
+    """
+    sockets = Sockets(None)
+
+    sockets.open(DATA, endpoint)
+
+    (descriptor,) = sockets.descriptors.values()
+    with socket.socket(fileno=os.dup(descriptor)) as opened:
+        assert opened.getsockname()[0] == host
+    sockets.keep_only([])
+
+
 def test_what_a_killed_process_left_is_replaced(tmp_path: Path) -> None:
     """
     A socket without a listener is replaced.

@@ -6,21 +6,22 @@ from __future__ import annotations
 
 import socket
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
-from OpenSSL import SSL
 from trustme import CA
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.ssl import CertificateOptions
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from s3proxy.daemon.sockets import Sockets, _with_sessions
+from s3proxy.daemon.sockets import Sockets
+from s3proxy.transport.certificates import read_server_files
+from s3proxy.transport.handshakes import Handshakes, TLSOptions, TLSServer
 from tests.support.harness import until
 
 reactor: Any = _reactor
@@ -72,7 +73,9 @@ async def test_a_session_is_resumed(version: str, tmp_path: Path) -> None:
     sockets = Sockets(reactor)
     factory = Factory.forProtocol(Echo)
     factory.noisy = False
-    port = sockets.listen("tls", f"ssl:0:interface=127.0.0.1:privateKey={path}", factory)
+    handshakes = Handshakes([read_server_files(path, path)], TLSOptions(), datetime.now(UTC))
+    endpoint = f"ssl:0:interface=127.0.0.1:privateKey={path}"
+    port = sockets.listen("tls", endpoint, factory, tls=TLSServer(handshakes))
     context = ssl.create_default_context()
     authority.configure_trust(context)
     context.minimum_version = context.maximum_version = ssl.TLSVersion[version.replace(".", "_")]
@@ -87,11 +90,10 @@ async def test_a_session_is_resumed(version: str, tmp_path: Path) -> None:
     assert found == [(version, False), (version, True), (version, True)]
 
 
-def test_an_endpoint_that_names_a_version_keeps_its_options() -> None:
+@pytest.mark.parametrize("endpoint", ["ssl:0", "tls:certificates:0"])
+def test_an_endpoint_with_tls_is_never_served_without_it(endpoint: str) -> None:
     """
-    They are Twisted's, as the endpoint made them.
+    Not even by mistake.
     """
-    options = CertificateOptions()
-    options.method = SSL.TLSv1_2_METHOD
-
-    assert _with_sessions(options) is options
+    with pytest.raises(ValueError, match=endpoint):
+        Sockets(reactor).listen("tls", endpoint, Factory.forProtocol(Echo))

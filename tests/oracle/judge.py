@@ -236,6 +236,7 @@ class Facts:
         keeps_multipart: Whether the proxy keeps multipart uploads until they are complete.
         preflight_header: The header that the proxy adds to each preflight's list; empty for none.
         unencoded_lists: Lists whose names the proxy encodes.
+        certified: Names of client certificates that stand for a signature.
     """
 
     domains: tuple[bytes, ...] = ()
@@ -262,6 +263,7 @@ class Facts:
     ignores_owners: bool = False
     unencoded_lists: frozenset[str] = frozenset()
     lacks_part_reads: bool = False
+    certified: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -392,6 +394,7 @@ class Client:
 
     Attributes:
         facts: Those of the chosen backend; None before one is chosen.
+        certificate_names: The names in the certificate that the client has shown in the TLS handshake.
         claimed_place: Bucket and key as the proxy read them.
         refused_status: Status of the response that the proxy made itself; 0 for none.
         changes: Requests other than reads that are complete at a backend.
@@ -405,6 +408,7 @@ class Client:
     stream: ClientStream
     host: bytes
     facts: Facts | None = None
+    certificate_names: frozenset[str] = frozenset()
     claimed_place: tuple[bytes, bytes] | None = None
     refused_status: int = 0
     changes: list[Head] = field(default_factory=list)
@@ -435,7 +439,11 @@ class Client:
             return "V4 query"
         if b"Signature" in self.query or b"AWSAccessKeyId" in self.query:
             return "V2 query"
-        return "form" if self.is_form else "anonymous"
+        if self.is_form:
+            return "form"
+        # A page of another site can make a browser send a request on such a connection, but cannot hide its origin.
+        is_certified = self.facts is not None and not self.facts.certified.isdisjoint(self.certificate_names)
+        return "certificate" if is_certified and b"origin" not in self.head.fields else "anonymous"
 
     @cached_property
     def is_form(self) -> bool:
@@ -492,7 +500,7 @@ class Client:
             return frozenset(names) | self.query_headers.keys()
         if carrier.startswith("V2"):
             return _V2_HEADERS | {name for name in self.fields if name.startswith(b"x-amz-")}
-        return None if carrier in {"form", "anonymous"} else frozenset()
+        return None if carrier in {"form", "anonymous", "certificate"} else frozenset()
 
     @cached_property
     def place(self) -> Place:

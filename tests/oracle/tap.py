@@ -23,6 +23,8 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from cryptography import x509
+
 from .judge import EUCALYPTUS, Client, Facts, expected_sha256, has_comparable_body, judge, kept_size
 from .wire import ClientStream, Head, NotARequest, RequestStream, backend_faults
 
@@ -395,7 +397,25 @@ def _begun(channel: Any, claimed: Any) -> Owner:
         if any(claimed.host in value for value in named):
             host = claimed.host
     channel.oracle_client = client = Client(head, stream, host)
+    client.certificate_names = _certificate_names(channel)
     return Owner(client)
+
+
+def _certificate_names(channel: Any) -> frozenset[str]:
+    """
+    Return the names in the certificate that a client has shown; none for a proxy that speaks for other clients.
+    """
+    is_proxy = channel.site.trust.forwarded != "none" and channel.site.trust.peers.lists(channel.peer)
+    show = getattr(channel.transport, "getPeerCertificate", None)
+    shown = show() if show is not None and not is_proxy else None
+    if shown is None:
+        return frozenset()
+    certificate = shown.to_cryptography()
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset(str(each.value).lower() for each in certificate.subject)
+    return frozenset(str(each.value).lower() for each in found if not isinstance(each, x509.DirectoryName))
 
 
 def _patch_application(module: ModuleType) -> None:
@@ -492,6 +512,7 @@ def _facts(backend: Any, context: Any) -> Facts:
         profile.ignores_owners and backend.conditions != "pass",
         profile.unencoded_lists,
         profile.lacks_part_reads,
+        certified=frozenset(settings.realm.client_keys),
     )
 
 

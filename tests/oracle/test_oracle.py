@@ -277,6 +277,34 @@ def test_what_our_key_signs_for_nobody(method: str, target: str, line: str, is_b
     assert bool(breaches) is is_breach, breaches
 
 
+@pytest.mark.parametrize(
+    ("names", "line", "is_breach"),
+    [
+        ({"a.test"}, "x-amz-meta-a: 1\n", False),
+        ({"a.test", "b.test"}, "x-amz-acl: private\n", False),
+        ({"b.test"}, "", True),
+        (set(), "", True),
+        ({"a.test"}, "Origin: https://evil.test\n", True),
+    ],
+)
+def test_what_our_key_signs_for_a_certificate(names: set[str], line: str, is_breach: bool) -> None:
+    """
+    All of a request on a connection whose certificate stands for a key, unless a web page may have caused it.
+    """
+    client = f"PUT /b/k HTTP/1.1\nHost: s3.example.test\nContent-Length: 0\n{line}\n".replace("\n", "\r\n").encode()
+    oracle, stream = Oracle(), ClientStream()
+    stream.feed(client)
+    head = stream.next_head(kept_size)
+    facts = replace(FACTS, certified=frozenset({"a.test"}))
+    owner = Owner(Client(head, stream, b"s3.example.test", facts, frozenset(names)))
+    request = forwarded(f"PUT /b/k HTTP/1.1\nHost: 127.0.0.1:8000\nContent-Length: 0\n{line}")
+    connection = BackendStream(oracle)
+    connection.begin(owner, request)
+    connection.feed((request,))
+
+    assert bool(oracle.breaches) is is_breach, oracle.breaches
+
+
 @pytest.mark.parametrize("status", [200, 403, 503])
 def test_nothing_leaves_for_a_refused_request(status: int) -> None:
     """
@@ -879,7 +907,7 @@ def test_each_tolerated_difference_has_its_reason() -> None:
     named = set(re.findall(r'tolerate\("([^"]+)"\)', source)) | set(re.findall(r'return "([a-z ]+)"', source))
     named |= set(re.findall(r'"([a-z ]+)" if ', source))
 
-    carriers = {"anonymous", "preflight"}
+    carriers = {"anonymous", "certificate", "preflight"}
     assert TOLERATED.keys() == named - carriers
     assert all(reason.endswith(".") and len(reason) > 30 for reason in TOLERATED.values())
 
