@@ -104,9 +104,9 @@ class Generation:
         self.proxies: list[Proxy] = []
         server, limits = settings.server, settings.limits
         try:
-            self.credentials = credentials or open_source(
-                settings.credential_source, settings.directory, _key_rules(settings)
-            )
+            if credentials is None:
+                credentials = open_source(settings.credential_source, settings.directory, _key_rules(settings))
+            self.credentials = credentials
             self.backends = {backend.name: self._backend(backend, former) for backend in settings.backends}
             if former is not None and former.settings.log == settings.log:
                 self.access_log: AccessLog = former.access_log

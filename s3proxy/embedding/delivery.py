@@ -53,7 +53,7 @@ class Delivery(SeesEachByte):
         consumer: IConsumer,
         max_size: int,
         refused: Callable[[S3Error], None],
-        failed: Callable[[Exception], S3Error],
+        failed: Callable[[BaseException | None], S3Error],
     ) -> None:
         self._request = request
         self._consumer: IConsumer | None = consumer

@@ -17,6 +17,7 @@ from s3proxy.embedding.entrance import Accesses, Entrance, Entry
 from s3proxy.embedding.store import as_source
 from s3proxy.exchange.budget import Budgets
 from s3proxy.exchange.context import ClientContext, ProxySettings
+from s3proxy.frontend.request import StreamedRequest
 from s3proxy.frontend.resource import StreamedLeaf
 from s3proxy.frontend.site import make_request_id
 from s3proxy.interfaces import ICredentialStore, IStreamedRequest, IStreamedResource
@@ -36,9 +37,10 @@ class AuthenticatedResource(StreamedLeaf):
         """
         Judge a request, and then render or refuse it.
         """
+        streamed: StreamedRequest = request
         if not IStreamedRequest.providedBy(request):
             return self.refuse_stock(request)
-        Entrance(self._entry, request).begin()
+        Entrance(self._entry, streamed).begin()
         return NOT_DONE_YET
 
 

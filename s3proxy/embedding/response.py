@@ -176,7 +176,7 @@ class ResourceResponse:
                 producer.stopProducing()
             self._over()
 
-    def error_of(self, error: Exception) -> S3Error:
+    def error_of(self, error: BaseException | None) -> S3Error:
         """
         Return the client's error for an exception, and log it if it is not an S3Error.
         """

@@ -53,7 +53,7 @@ def as_source(store: ICredentialStore) -> ICredentialSource:
         zope.interface.Invalid: It does not look up keys.
     """
     if ICredentialSource.providedBy(store):
-        source: ICredentialSource = store  # type: ignore[assignment]
+        source: ICredentialSource = store
         return source
     verifyObject(ICredentialStore, store, tentative=True)
     return StoreSource(store)

@@ -482,7 +482,9 @@ async def test_a_refused_client_does_not_continue() -> None:
     """
     Nothing of its body is wanted.
     """
-    head = PUT.head.replace(b"Content-Length", b"Expect: 100-continue\r\nContent-Length").replace(b"/k HTTP", b"/j HTTP")
+    head = PUT.head.replace(b"Content-Length", b"Expect: 100-continue\r\nContent-Length").replace(
+        b"/k HTTP", b"/j HTTP"
+    )
 
     response, _ = await ask(head)
 

@@ -191,7 +191,9 @@ def test_the_how_to_prints_the_examples() -> None:
     """
     page = (DOCS / "howto" / "embed.md").read_text("utf-8")
     files = [re.sub(r"^ +", "", path.read_text("utf-8"), flags=re.MULTILINE) for path in EXAMPLES.glob("*.py")]
-    pieces = [re.sub(r"^ +", "", piece, flags=re.MULTILINE) for piece in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
+    pieces = [
+        re.sub(r"^ +", "", piece, flags=re.MULTILINE) for piece in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    ]
 
     assert len(pieces) >= 5
     assert [piece for piece in pieces if not any(piece in file for file in files)] == []
@@ -225,9 +227,7 @@ async def test_an_own_store_and_an_own_authorizer(tmp_path: Path) -> None:
         "log": {"access": "none"},
     }
     settings = make_settings(content, tmp_path)
-    service = s3proxy.ProxyService(
-        settings, reactor, credentials=store, authorizer=authorizer, handles_signals=False
-    )
+    service = s3proxy.ProxyService(settings, reactor, credentials=store, authorizer=authorizer, handles_signals=False)
     service.startService()
     statuses = []
     for name in ("READER", "WRITER", "NOBODY"):

@@ -77,9 +77,7 @@ class Page:
         outcomes: For each body, None or what its Deferred failed with.
     """
 
-    def __init__(
-        self, act: Callable[[Any], Any] | None = None, make_consumer: Callable[[], Kept] = Kept
-    ) -> None:
+    def __init__(self, act: Callable[[Any], Any] | None = None, make_consumer: Callable[[], Kept] = Kept) -> None:
         self.act = act
         self.make_consumer = make_consumer
         self.requests: list[Any] = []
