@@ -79,8 +79,6 @@ class Entrance:
     One request.
     """
 
-    __slots__ = ("_entry", "_is_gone", "_judgement", "_rendering", "_request", "_response", "_shown", "_ticket")
-
     def __init__(self, entry: Entry, request: EnteringRequest) -> None:
         self._entry = entry
         self._request = request

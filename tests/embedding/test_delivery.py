@@ -31,14 +31,14 @@ from tests.support.wire_cases import element
 
 BODY = bytes(range(256)) * 3
 GET = Signer().head("GET", "/test-bucket/k")[0]
-MD5 = {"Content-MD5": base64.b64encode(hashlib.md5(BODY).digest()).decode()}
+MD5 = {"content-md5": base64.b64encode(hashlib.md5(BODY).digest()).decode()}
 
 
 def put(mode: str, **options: Any) -> Any:
     """
     Return an upload of `BODY` in a payload mode; one that is not signed has an MD5.
     """
-    return Signer().put("/test-bucket/k", BODY, mode, unsigned=MD5 if mode == UNSIGNED else {}, **options)
+    return Signer().put("/test-bucket/k", BODY, mode, headers=MD5 if mode == UNSIGNED else {}, **options)
 
 
 def page_with(consumer: Kept) -> Page:
@@ -416,8 +416,8 @@ async def test_a_body_is_verified_under_signature_v2() -> None:
     """
     Content-MD5 is signed, and verified.
     """
-    text = f"PUT\n{MD5['Content-MD5']}\n\nSun, 01 Mar 2026 12:00:00 GMT\n/test-bucket/k"
-    request = v2("PUT", "/test-bucket/k", "/test-bucket/k", f"Content-MD5: {MD5['Content-MD5']}\r\n", body=BODY)
+    text = f"PUT\n{MD5['content-md5']}\n\nSun, 01 Mar 2026 12:00:00 GMT\n/test-bucket/k"
+    request = v2("PUT", "/test-bucket/k", "/test-bucket/k", f"Content-MD5: {MD5['content-md5']}\r\n", body=BODY)
     page = Page()
     harness = embedded(page)
     head = resign_v2(request.head, text)
