@@ -4,7 +4,7 @@ An application's own resource behind the authentication of S3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,10 @@ from s3proxy.frontend.resource import StreamedLeaf
 from s3proxy.frontend.site import make_request_id
 from s3proxy.interfaces import ICredentialStore, IStreamedRequest, IStreamedResource
 from s3proxy.s3.limits import MAX_OBJECT_SIZE
+
+_NOT_STREAMED = (
+    "%s does not implement IStreamedResource: a plain resource is rendered only after its whole body was stored"
+)
 
 
 @implementer(IResource, IStreamedResource)
@@ -87,28 +91,34 @@ def authenticated(
         ValueError: `refuse` has an unknown word, or there is no region.
     """
     if not IStreamedResource.providedBy(resource):
-        raise TypeError(
-            f"{type(resource).__name__} does not implement IStreamedResource: a plain resource is rendered only after "
-            "its whole body was stored"
-        )
-    unknown = sorted(set(refuse) - set(SWITCHES))
-    if unknown:
-        raise ValueError(f"refuse cannot have {', '.join(unknown)}; it accepts {', '.join(SWITCHES)}")
-    accepted = tuple(region.encode() for region in regions)
-    if not accepted:
-        raise ValueError("a region is required")
+        raise TypeError(_NOT_STREAMED % type(resource).__name__)
     source = as_source(credentials)
-    realm = Realm(
-        regions=accepted,
-        domains=tuple(domain.lower().encode() for domain in domains),
-        refused=frozenset(refuse),
-        known_tokens=source.session_tokens,
-    )
     context = ClientContext(
-        ProxySettings(realm=realm, host_id=host_id, lookup_time=lookup_time),
+        ProxySettings(
+            realm=_make_realm(regions, domains, refuse, source.session_tokens),
+            host_id=host_id,
+            lookup_time=lookup_time,
+        ),
         source,
         wall_clock=wall_clock,
         make_request_id=make_request_id,
         budgets=budgets or Budgets(reactor),
     )
     return AuthenticatedResource(Entry(context, resource, accesses, max_size))
+
+
+def _make_realm(
+    regions: Iterable[str], domains: Iterable[str], refuse: Collection[str], known_tokens: Container[bytes]
+) -> Realm:
+    unknown = sorted(set(refuse) - set(SWITCHES))
+    if unknown:
+        raise ValueError(f"refuse cannot have {', '.join(unknown)}; it accepts {', '.join(SWITCHES)}")
+    accepted = tuple(region.encode() for region in regions)
+    if not accepted:
+        raise ValueError("a region is required")
+    return Realm(
+        regions=accepted,
+        domains=tuple(domain.lower().encode() for domain in domains),
+        refused=frozenset(refuse),
+        known_tokens=known_tokens,
+    )
