@@ -17,9 +17,12 @@ from twisted.internet.error import ConnectionLost
 from twisted.protocols.basic import FileSender
 from twisted.web.server import NOT_DONE_YET
 
+from s3proxy.awschunked.checksums import BodyDigests
+from s3proxy.body.plain import PlainDecoder
+from s3proxy.embedding.delivery import Delivery
 from s3proxy.frontend.hold import Hold
 from s3proxy.s3.credential import BudgetLimits, Credential
-from s3proxy.s3.errors import AccessDenied, S3Error
+from s3proxy.s3.errors import AccessDenied, InternalError, S3Error
 from tests.conftest import ErrorLog
 from tests.support.backpressure import BLOCKS, BUFFER, KERNEL, MIB
 from tests.support.carriers import KEY, SECRET, v2
@@ -490,3 +493,99 @@ async def test_pieces_of_a_slow_client() -> None:
     await harness.close()
 
     assert response.status == 200
+
+
+# Alone
+
+
+class Source:
+    """
+    A request whose body the test writes.
+
+    Attributes:
+        calls: What the consumer asked for.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.body: Any = None
+
+    def deliverBody(self, consumer: Any) -> Deferred[None]:
+        """
+        Take the consumer.
+        """
+        self.body = consumer
+        consumer.registerProducer(self, True)
+        return Deferred()
+
+    def pauseProducing(self) -> None:
+        """
+        Remember the call.
+        """
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        """
+        Remember the call.
+        """
+        self.calls.append("resume")
+
+
+def delivering(consumer: Kept) -> tuple[Source, Delivery, list[S3Error], list[Any]]:
+    """
+    Return a source of ten bytes, its delivery to a consumer, the client's errors, and the results of the Deferred.
+    """
+    source, errors, results = Source(), [], []  # type: ignore[var-annotated]
+    delivery = Delivery(source, consumer, 100, errors.append, lambda error: InternalError())
+    delivery.delivered.addBoth(results.append)
+    delivery.begin(PlainDecoder(10, BodyDigests(None)))
+    return source, delivery, errors, results
+
+
+def test_the_last_block_is_withheld() -> None:
+    """
+    The consumer gets it once everything is verified, and before it is told of the end.
+    """
+    consumer = Kept()
+    source, _, errors, results = delivering(consumer)
+    source.body.write(b"01234")
+    source.body.write(b"56789")
+    source.body.unregisterProducer()
+
+    assert (consumer.content, consumer.events) == (b"01234", ["registered"])
+    source.body.wireEnded()
+
+    assert (consumer.content, consumer.events) == (b"0123456789", ["registered", "unregistered"])
+    assert (errors, results) == ([], [None])
+
+
+def test_an_exception_of_the_consumer() -> None:
+    """
+    It goes no further than to the client's error.
+    """
+    source, _, errors, results = delivering(Broken("write", ValueError("the-secret")))
+
+    source.body.write(b"01234")
+
+    assert [error.code for error in errors] == ["InternalError"]
+    assert results[0].value is errors[0]
+
+
+def test_the_producer_of_the_consumer() -> None:
+    """
+    It pauses and resumes the request until it is stopped.
+    """
+    consumer = Kept()
+    source, delivery, errors, results = delivering(consumer)
+    delivery.pauseProducing()
+    delivery.resumeProducing()
+    delivery.stopProducing()
+    delivery.pauseProducing()
+    delivery.resumeProducing()
+    delivery.stopProducing()
+    source.body.write(b"01234")
+
+    assert source.calls == ["pause", "resume"]
+    assert [error.code for error in errors] == ["InternalError"]
+    assert results[0].value is errors[0]
+    assert (consumer.content, consumer.events) == (b"", ["registered", "unregistered"])
