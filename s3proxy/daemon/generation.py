@@ -22,8 +22,6 @@ from s3proxy.configuration.certificates import make_handshakes
 from s3proxy.configuration.modes import FormMode, MultipartMode, UnknownLength
 from s3proxy.configuration.options import (
     BackendSettings,
-    CalloutSettings,
-    KeystoneSettings,
     Limits,
     ListenerSettings,
     Settings,
@@ -40,6 +38,7 @@ from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.exchange.routing import Routing
 from s3proxy.frontend.site import make_request_id
 from s3proxy.frontend.times import ClientTimes
+from s3proxy.interfaces import IAuthorizer, ICredentialSource
 from s3proxy.multipart.directory import CannotKeepUploads, DirectoryClaim, NoDirectory
 from s3proxy.multipart.records import StoreLimits
 from s3proxy.multipart.store import MultipartStore
@@ -88,6 +87,9 @@ class Generation:
             is remembered.
         log_access: Called with the record of each request that has ended.
         counts: The counters of the proxies of all generations.
+        credentials: The source of client keys of an application, which starts and stops it; None to open the one that
+            the settings name.
+        authorizer: Decides about each authenticated request; None allows everything.
 
     Raises:
         CannotStart: A file is missing or not valid; the text has every error.
@@ -101,20 +103,26 @@ class Generation:
         *,
         counts: ProxyCounts,
         log_access: Callable[[AccessRecord], None],
+        credentials: ICredentialSource | None = None,
+        authorizer: IAuthorizer | None = None,
     ) -> None:
         self.settings = settings
         self._reactor = reactor
         self._counts = counts
         self._log_access = log_access
+        self._authorizer = authorizer
         self._is_started = False
+        self._opens_credentials = credentials is None
         self._credentials_stopped: Deferred[None] | None = None
         self.proxies: list[Proxy] = []
         server, limits = settings.server, settings.limits
         self.handshakes = read_handshakes(settings)
         try:
-            self.credentials = open_source(settings.credentials.source, settings.directory, _key_rules(settings))
-            if former is not None and _source(former.settings) == _source(settings):
-                take_over(former.credentials, self.credentials)
+            if credentials is None:
+                credentials = open_source(settings.credentials.source, settings.directory, _key_rules(settings))
+                if former is not None and _source(former.settings) == _source(settings):
+                    take_over(former.credentials, credentials)
+            self.credentials: ICredentialSource = credentials
             self.backends = {backend.name: self._backend(backend, former) for backend in settings.backends}
             if former is not None and former.settings.log == settings.log:
                 self.access_log: AccessLog = former.access_log
@@ -236,6 +244,7 @@ class Generation:
                 clock=self._reactor.seconds,
                 make_request_id=make_request_id,
                 log_access=self._log_access if self.access_log.is_kept else None,
+                authorizer=self._authorizer,
                 spool=self.spool,
                 budgets=self.budgets,
                 counts=self._counts,
@@ -257,7 +266,8 @@ class Generation:
         Start what runs beside requests.
         """
         self._is_started = True
-        self.credentials.start(self._reactor)
+        if self._opens_credentials:
+            self.credentials.start(self._reactor)
         self.access_log.start()
         for backend in self.backends.values():
             backend.agent.start()
@@ -288,11 +298,10 @@ class Generation:
         Stop the source of client keys. Called after the last request, and again at the end of the daemon.
 
         Returns:
-            Fires when it has stopped; at once if it was never started.
+            Fires when it has stopped; at once if it was not started here.
         """
-        if self._is_started and self._credentials_stopped is None:
-            stopping: Deferred[Any] = maybeDeferred(self.credentials.stop)
-            self._credentials_stopped = stopping.addErrback(_log_not_stopped)
+        if self._is_started and self._opens_credentials and self._credentials_stopped is None:
+            self._credentials_stopped = stop_source(self.credentials)
         return self._credentials_stopped or succeed(None)
 
 
@@ -383,9 +392,17 @@ def _key_rules(settings: Settings) -> KeyRules:
     )
 
 
-def _source(settings: Settings) -> tuple[str, Path, CalloutSettings, KeystoneSettings]:
+def _source(settings: Settings) -> tuple[Any, ...]:
     credentials = settings.credentials
-    return credentials.source, settings.directory, credentials.callout, credentials.keystone
+    return credentials.source, settings.directory, credentials.ldap, credentials.callout, credentials.keystone
+
+
+def stop_source(source: ICredentialSource) -> Deferred[None]:
+    """
+    Stop a source of client keys; a failure is logged.
+    """
+    stopping: Deferred[Any] = maybeDeferred(source.stop)
+    return stopping.addErrback(_log_not_stopped)
 
 
 def _log_not_stopped(failure: Failure) -> None:
