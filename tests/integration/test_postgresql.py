@@ -240,7 +240,7 @@ async def test_a_server_that_is_down(server: PostgreSQL) -> None:
     assert (after, disabled) == ([200, 403], [403])
     failures = [line for line in lines(logs) if " fails: " in line]
     assert len(failures) == 2, "one for each source"
-    assert len([line for line in lines(logs) if line.endswith(" answers again")]) == 1
+    assert len([line for line in lines(logs) if line.endswith(" responds again")]) == 1
     assert READER_PASSWORD not in repr(logs)
 
 
@@ -414,6 +414,34 @@ async def test_the_reader_writes_nothing(server: PostgreSQL) -> None:
     with psycopg.connect(server.url()) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("DELETE FROM s3proxy_keys")
     assert OWNER_PASSWORD
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_end_does_not_wait_for_a_server_that_hangs(
+    server: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A server may stop to answer between the connection and the request for notifications.
+    """
+    connect, made = psycopg.connect, []
+
+    def hang(**parameters: Any) -> Any:
+        connection = connect(**parameters)
+        server.signal(signal.SIGSTOP)
+        made.append(connection)
+        return connection
+
+    monkeypatch.setattr("s3proxy.credentials.postgresql.psycopg.connect", hang)
+    daemon = DatabaseDaemon(Path(), server.url())
+    try:
+        driver = daemon.source._origin._keys._driver  # type: ignore[attr-defined]
+        await until(lambda: driver._beginning is not None)
+        await turns(10)
+        await daemon.close()
+    finally:
+        server.signal(signal.SIGCONT)
+
+    assert [connection.closed for connection in made] == [True]
 
 
 @pytest_twisted.ensureDeferred
