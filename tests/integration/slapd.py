@@ -17,54 +17,9 @@ SUFFIX = "dc=example,dc=org"
 ADMIN, ADMIN_PASSWORD = f"cn=admin,{SUFFIX}", "the-password-of-the-administrator"
 SCHEMA = Path("/etc/ldap/schema")
 
-_CONFIGURATION = """dn: cn=config
-objectClass: olcGlobal
-cn: config
-olcPidFile: {directory}/slapd.pid
-olcArgsFile: {directory}/slapd.args
-olcToolThreads: 1
-
-dn: olcDatabase={{-1}}frontend,cn=config
-objectClass: olcDatabaseConfig
-objectClass: olcFrontendConfig
-olcDatabase: {{-1}}frontend
-olcSizeLimit: 500
-olcAccess: {{0}}to * by dn.exact={root} manage by * break
-olcAccess: {{1}}to dn.exact="" by * read
-olcAccess: {{2}}to dn.base="cn=Subschema" by * read
-
-dn: olcDatabase=config,cn=config
-objectClass: olcDatabaseConfig
-olcDatabase: config
-olcAccess: to * by dn.exact={root} manage by * break
-
-dn: cn=schema,cn=config
-objectClass: olcSchemaConfig
-cn: schema
-
-include: file://{schema}/core.ldif
-include: file://{schema}/cosine.ldif
-include: file://{schema}/nis.ldif
-include: file://{schema}/inetorgperson.ldif
-
-dn: cn=module{{0}},cn=config
-objectClass: olcModuleList
-cn: module{{0}}
-olcModulePath: /usr/lib/ldap
-olcModuleLoad: back_mdb
-
-dn: olcDatabase=mdb,cn=config
-objectClass: olcDatabaseConfig
-objectClass: olcMdbConfig
-olcDatabase: mdb
-olcDbDirectory: {directory}/data
-olcSuffix: {suffix}
-olcRootDN: {admin}
-olcRootPW: {password}
-olcDbIndex: objectClass eq
-olcAccess: to attrs=userPassword by self write by anonymous auth by * none
-olcAccess: to attrs=shadowLastChange by self write by * read
-olcAccess: to * by * read
+TEMPLATE = Path("/usr/share/slapd/slapd.init.ldif")
+"""
+The configuration that Debian's package gives to a new server.
 """
 
 _TREE = f"""dn: {SUFFIX}
@@ -94,10 +49,15 @@ class Slapd:
         self.socket = "ldapi://" + quote(str(directory / "ldapi"), safe="")
         (directory / "configuration").mkdir()
         (directory / "data").mkdir()
-        root = f"gidNumber={os.getgid()}+uidNumber={os.getuid()},cn=peercred,cn=external,cn=auth"
-        configuration = _CONFIGURATION.format(
-            directory=directory, root=root, schema=SCHEMA, suffix=SUFFIX, admin=ADMIN, password=ADMIN_PASSWORD
-        )
+        configuration = TEMPLATE.read_text("utf-8")
+        for former, this in (
+            ("@SUFFIX@", SUFFIX),
+            ("@PASSWORD@", ADMIN_PASSWORD),
+            ("/var/run/slapd", str(directory)),
+            ("/var/lib/ldap", str(directory / "data")),
+            ("gidNumber=0+uidNumber=0", f"gidNumber={os.getgid()}+uidNumber={os.getuid()}"),
+        ):
+            configuration = configuration.replace(former, this)
         self._load("0", configuration)
         self._load("1", _TREE)
 
