@@ -7,6 +7,7 @@ Until that is done, s3proxy reads nothing of its body and sends nothing to a bac
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -63,7 +64,7 @@ class JudgedRequest(Protocol):
     head: RequestHead
     origin: Origin
 
-    def client_names(self) -> tuple[str, ...]: ...
+    def client_names(self, now: datetime) -> tuple[str, ...]: ...
 
 
 class Judge:
@@ -157,8 +158,8 @@ class Judge:
     # Who sent it
 
     def _certified_key(self) -> bytes | None:
-        realm = self._context.settings.realm
-        return certified_key(self._request.client_names(), realm) if realm.client_keys else None
+        realm, names = self._context.settings.realm, self._request.client_names
+        return certified_key(names(self._record.received_at), realm) if realm.client_keys else None
 
     async def _wait_for_credential(self, found: Deferred[Credential | None]) -> Credential | None:
         try:
