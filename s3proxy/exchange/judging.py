@@ -66,7 +66,7 @@ class JudgedRequest(Protocol):
     head: RequestHead
     origin: Origin
 
-    def client_names(self) -> tuple[str, ...]: ...
+    def client_names(self, now: datetime) -> tuple[str, ...]: ...
 
 
 async def authenticate(claim: Claim, context: ClientContext, now: datetime) -> Authenticated:
@@ -198,8 +198,8 @@ class Judge:
     # Who sent it
 
     def _certified_key(self) -> bytes | None:
-        realm = self._context.settings.realm
-        return certified_key(self._request.client_names(), realm) if realm.client_keys else None
+        realm, names = self._context.settings.realm, self._request.client_names
+        return certified_key(names(self._record.received_at), realm) if realm.client_keys else None
 
     def _pass_once(self, claim: Claim, window: ReplayWindow) -> None:
         if not window.admit(claim.fingerprint(), self._context.clock(), claim.claimed_access_key_id):

@@ -80,7 +80,7 @@ class ChannelSite(BoundingSite, HoldingSite, ResourceSite, Protocol):
 
     def connection_made(self, channel: Any) -> None: ...
 
-    def connection_lost(self, channel: Any) -> None: ...
+    def connection_lost(self, channel: Any, reason: Failure) -> None: ...
 
     def connection_refused(
         self, channel: Any, error: S3Error, request_id: str, why: Callable[[], str] | None = None
@@ -478,7 +478,7 @@ class S3Channel(AnsweringChannel):
         if request is not None:
             request.connectionLost(reason)
         self.requests.clear()
-        self.site.connection_lost(self)
+        self.site.connection_lost(self, reason)
 
     def resumeProducing(self) -> None:
         super().resumeProducing()

@@ -5,6 +5,7 @@ One request of a client: the head as soon as it is complete, then the body as it
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
@@ -398,15 +399,15 @@ class StreamedRequest:
         if not self._disconnected:
             self.channel.abort()
 
-    def client_names(self) -> tuple[str, ...]:
+    def client_names(self, now: datetime) -> tuple[str, ...]:
         """
-        Return the names of the certificate that the client has shown; none if it has shown none, or if the certificate
-        is that of a listed proxy, which has other clients.
+        Return the names of the certificate that the client has shown; none if it has shown none, if it has expired, or
+        if it is that of a listed proxy, which has other clients.
         """
         if not self.channel.is_tls or self._disconnected or self.channel.heads.believes_proxy:
             return ()
         connection = self.channel.transport.getHandle()
-        return () if connection is None else verified_names(connection)
+        return () if connection is None else verified_names(connection, now)
 
     def tls_names(self) -> tuple[str | None, str | None]:
         """

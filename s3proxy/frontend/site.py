@@ -9,9 +9,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorFDSet
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
@@ -27,7 +29,8 @@ from s3proxy.telemetry.declarations import Metric, gauge
 
 MAX_REASONS = 10
 """
-Maximum number of log lines a second about bytes that are not a request: a sender of garbage must not fill the log.
+Maximum number of log lines a second about bytes that are not a request, and about TLS that failed: a sender of garbage
+must not fill the log.
 """
 
 
@@ -45,6 +48,14 @@ def make_request_id() -> str:
         digits = os.urandom(_IDS_AT_A_TIME * _ID_SIZE // 2).hex().upper()
         _request_ids.extend([digits[at : at + _ID_SIZE] for at in range(0, len(digits), _ID_SIZE)])
     return _request_ids.pop()
+
+
+def why_tls_failed(error: SSL.Error) -> str:
+    """
+    Return OpenSSL's reason for an error, in words for an operator. The text has no bytes of the client.
+    """
+    errors = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return next((str(each[-1]) for each in reversed(errors) if each and each[-1]), type(error).__name__)
 
 
 class S3Site(Site):
@@ -134,11 +145,15 @@ class S3Site(Site):
         """
         self.channels.add(channel)
 
-    def connection_lost(self, channel: S3Channel) -> None:
+    def connection_lost(self, channel: S3Channel, reason: Failure) -> None:
         """
-        Stop counting a connection: it is lost.
+        Stop counting a connection: it is lost. Log an error of its TLS, which is in most cases a handshake that failed.
         """
         self.channels.discard(channel)
+        if isinstance(reason.value, SSL.Error) and self._has_room_to_tell():
+            self._log.info(
+                "TLS with {host} failed: {why}", host=channel.origin.client_host, why=why_tls_failed(reason.value)
+            )
         self._gone()
 
     def introduction_ended(self, connection: ProxyHeaderProtocol) -> None:
@@ -172,14 +187,17 @@ class S3Site(Site):
             self._connection_refused(channel.origin.client_host, error, request_id)
 
     def _tell_why(self, error: S3Error, request_id: str, why: Callable[[], str]) -> None:
+        if self._has_room_to_tell():
+            self._log.info("{code}: {why}: {request_id}", code=error.code, why=why(), request_id=request_id)
+
+    def _has_room_to_tell(self) -> bool:
         second = int(self.reactor.seconds())
         if second != self._told_in:
             if self._told_count > MAX_REASONS:
                 self._log.info("not a request, {count} more times", count=self._told_count - MAX_REASONS)
             self._told_in, self._told_count = second, 0
         self._told_count += 1
-        if self._told_count <= MAX_REASONS:
-            self._log.info("{code}: {why}: {request_id}", code=error.code, why=why(), request_id=request_id)
+        return self._told_count <= MAX_REASONS
 
     def drain(self, *, serves: bool) -> Deferred[None]:
         """

@@ -12,6 +12,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from cryptography.x509 import (
@@ -78,13 +79,21 @@ def _matches(name: str, pattern: str) -> bool:
     return bool(label and dot) and parent == pattern[2:] and "@" not in name and ":" not in name
 
 
-def verified_names(connection: Any) -> tuple[str, ...]:
+def verified_names(connection: Any, now: datetime) -> tuple[str, ...]:
     """
-    Return the names of the certificate that the client of a TLS connection has shown; none if it has shown none.
+    Return the names of the certificate that the client of a TLS connection has shown; none if it has shown none, or if
+    the certificate has expired since.
 
     Args:
         connection: An `OpenSSL.SSL.Connection` whose handshake is complete. OpenSSL has verified the certificate: a
             server that does not verify asks for none. A resumed session has the certificate of its first handshake.
+        now: Aware, UTC.
     """
-    certificate = connection.get_peer_certificate()
-    return () if certificate is None else certificate_names(certificate.to_cryptography())
+    shown = connection.get_peer_certificate()
+    if shown is None:
+        return ()
+    certificate = shown.to_cryptography()
+    # A connection may be old, and OpenSSL does not look at the certificate again when a session is resumed.
+    if now > certificate.not_valid_after_utc:
+        return ()
+    return certificate_names(certificate)

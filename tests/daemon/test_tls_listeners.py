@@ -49,6 +49,21 @@ def errors() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(observe)
 
 
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """
+    Return the lines in the log.
+    """
+    found: list[str] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        found.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield found
+    globalLogPublisher.removeObserver(observe)
+
+
 # Certificates
 
 
@@ -301,9 +316,9 @@ def test_a_daemon_with_a_broken_certificate_does_not_start(
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest_twisted.ensureDeferred
-async def test_a_client_without_the_right_certificate_is_refused(version: str, tmp_path: Path) -> None:
+async def test_a_client_without_the_right_certificate_is_refused(version: str, tmp_path: Path, told: list[str]) -> None:
     """
-    In the handshake. With TLS 1.3 a client learns it at its first read. No request reaches s3proxy.
+    In the handshake. With TLS 1.3 a client learns it at its first read. No request reaches s3proxy. The log says why.
     """
     daemon = TLSDaemon(tmp_path, client_ca_file="clients.pem", client_names=["*.backup.test"])
     wrong = [
@@ -321,6 +336,11 @@ async def test_a_client_without_the_right_certificate_is_refused(version: str, t
     await daemon.close()
 
     assert len(failed) == len(wrong)
+    assert [line.partition(": ")[2] for line in told if line.startswith("TLS with 127.0.0.1 failed: ")] == [
+        "peer did not return a certificate",
+        "certificate verify failed",
+        "certificate verify failed",
+    ]
     assert served.startswith(REFUSED)
     assert len(daemon.requesters()) == 1
 

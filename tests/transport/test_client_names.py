@@ -4,6 +4,7 @@ Which names a client's certificate has, and which of them a listener accepts.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -85,7 +86,7 @@ def test_which_names_are_accepted(name: str, patterns: list[str], *, accepted: b
 
 def test_the_names_of_a_connection() -> None:
     """
-    Those of the certificate that its client has shown, if it has shown one.
+    Those of the certificate that its client has shown, if it has shown one that has not expired since.
     """
 
     class Connection:
@@ -95,7 +96,10 @@ def test_the_names_of_a_connection() -> None:
         def get_peer_certificate(self) -> Any:
             return self._certificate
 
-    shown = crypto.X509.from_cryptography(issue(AUTHORITY, host("a.test")).certificate)
+    certificate = issue(AUTHORITY, host("a.test")).certificate
+    shown = crypto.X509.from_cryptography(certificate)
+    end = certificate.not_valid_after_utc
 
-    assert verified_names(Connection(None)) == ()
-    assert verified_names(Connection(shown)) == ("a.test",)
+    assert verified_names(Connection(None), end) == ()
+    assert verified_names(Connection(shown), end) == ("a.test",)
+    assert verified_names(Connection(shown), end + timedelta(seconds=1)) == ()

@@ -75,7 +75,7 @@ class Client:
         self.session = None if self.error else self._client.session
         self.protocol = self._client.selected_alpn_protocol()
         self.version = self._client.version()
-        self.server_names = () if self._step_server_error else verified_names(self._server)
+        self.server_names = () if self._step_server_error else verified_names(self._server, NOW)
 
     def _pump(self, shake: Any) -> None:
         self._try(self._client.do_handshake)
