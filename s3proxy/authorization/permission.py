@@ -24,6 +24,21 @@ def is_change(operation: Operation) -> bool:
     return not operation.is_read and operation.name not in _READS_BY_POST
 
 
+def check_network(credential: Credential, client_host: str) -> None:
+    """
+    Refuse a client that is in none of the networks of its key.
+
+    Args:
+        client_host: The address of the client, as text.
+
+    Raises:
+        AccessDenied: It is in none of them.
+        ValueError: A network of the key cannot be read.
+    """
+    if credential.networks and not networks_of(credential.networks).contain(client_host):
+        raise AccessDenied
+
+
 def check_permission(
     credential: Credential, head: RequestHead, address: Address, classification: Classification, client_host: str
 ) -> Rules | None:
@@ -43,8 +58,7 @@ def check_permission(
     """
     if credential.is_read_only and is_change(classification.operation):
         raise AccessDenied
-    if credential.networks and not networks_of(credential.networks).contain(client_host):
-        raise AccessDenied
+    check_network(credential, client_host)
     rules = rules_of(credential)
     if rules is not None:
         for access in needed_accesses(head, address, classification):

@@ -182,6 +182,40 @@ def plan_body(
     return BodyPlan(use, decoder, length, streams, max_held, memory_size, digests.trailer_name, digests)
 
 
+def plan_stream(
+    head: RequestHead, authenticated: Authenticated, max_size: int, exempted: Counter[Exemption] | None = None
+) -> BodyDecoder | None:
+    """
+    Return the decoder of a body that an application's own resource receives as it arrives; None if there is no body,
+    and the request claims nothing of one.
+
+    Args:
+        head: The authenticated head.
+        max_size: Maximum bytes of the body. A body of unknown length is yet to be counted.
+        exempted: As `plan_body` takes it.
+
+    Raises:
+        MissingContentLength: The length of an aws-chunked body is missing.
+        EntityTooLarge: The body is larger than `max_size`.
+        InvalidRequest: A checksum cannot be used.
+        InvalidDigest: Content-MD5 is not an MD5.
+        MalformedTrailerError: A trailer was declared that cannot follow this body.
+    """
+    payload = authenticated.payload
+    if not head.has_body and _claims_nothing(head, payload):
+        return None
+    digests = parse_body_digests(head.fields, claimed_sha256=payload.sha256, has_trailer=payload.has_trailer)
+    if payload.is_streaming:
+        length: int | None = _decoded_length(head)
+    elif head.content_length is not None:
+        length = head.content_length
+    else:
+        length = None if head.is_chunked else 0
+    if length is not None and length > max_size:
+        raise EntityTooLarge(length, max_size)
+    return _make_decoder(length, digests, authenticated, exempted)
+
+
 def plan_form(
     form_length: int,
     asked: RequestHead,

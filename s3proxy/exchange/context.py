@@ -121,7 +121,40 @@ METRICS: tuple[Metric[ProxyCounts], ...] = (
 )
 
 
-class ProxyContext:
+class ClientContext:
+    """
+    The objects that authenticate the requests of clients, and bound them.
+
+    Args:
+        settings: The settings of the listener.
+        credentials: The source of credentials.
+        wall_clock: Returns the time for signatures, in UTC; not the reactor's clock, which is monotonic.
+        make_request_id: Makes the text that names a request in its response and in the log.
+        budgets: The budgets of all requests together, and of each key.
+        counts: The counters to use; new ones by default.
+    """
+
+    log = Logger("s3proxy.exchange")
+
+    def __init__(
+        self,
+        settings: ProxySettings,
+        credentials: ICredentialStore,
+        *,
+        wall_clock: Callable[[], datetime],
+        make_request_id: Callable[[], str],
+        budgets: Budgets,
+        counts: ProxyCounts | None = None,
+    ) -> None:
+        self.settings = settings
+        self.credentials = credentials
+        self.wall_clock = wall_clock
+        self.make_request_id = make_request_id
+        self.budgets = budgets
+        self.counts = counts or ProxyCounts()
+
+
+class ProxyContext(ClientContext):
     """
     The objects that each exchange of one proxy uses.
 
@@ -129,8 +162,9 @@ class ProxyContext:
         settings: The settings of the listener.
         credentials: The source of credentials.
         choose_backend: Returns the backend for a head, its address and an authenticated client.
-        wall_clock: Returns the time for signatures, in UTC; not the reactor's clock, which is monotonic.
+        wall_clock: As for `ClientContext`.
         clock: Monotonic seconds, for durations: ``reactor.seconds``.
+        make_request_id: As for `ClientContext`.
         log_access: Called with the record of each request that has ended; None if there is no access log.
         authorizer: Decides about each authenticated request; None allows everything.
         spool: The directory for bodies that must be verified whole and are too large for memory.
@@ -142,8 +176,6 @@ class ProxyContext:
         is_draining: Whether new requests are refused.
         is_read_only: As in the settings.
     """
-
-    log = Logger("s3proxy.exchange")
 
     def __init__(
         self,
@@ -161,17 +193,19 @@ class ProxyContext:
         counts: ProxyCounts | None = None,
         multipart: MultipartUploads | None = None,
     ) -> None:
-        self.settings = settings
+        super().__init__(
+            settings,
+            credentials,
+            wall_clock=wall_clock,
+            make_request_id=make_request_id,
+            budgets=budgets,
+            counts=counts,
+        )
         self.is_read_only = settings.is_read_only
-        self.credentials = credentials
         self.choose_backend = choose_backend
-        self.wall_clock = wall_clock
         self.clock = clock
-        self.make_request_id = make_request_id
         self.log_access = log_access
         self.authorizer = authorizer
         self.spool = spool
         self.is_draining = False
-        self.budgets = budgets
-        self.counts = counts or ProxyCounts()
         self.multipart = multipart

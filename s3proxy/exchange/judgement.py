@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from s3proxy.exchange.context import ProxyContext
-from s3proxy.exchange.machine import Event, EventReceiver
+from s3proxy.exchange.context import ClientContext
 from s3proxy.s3.errors import ServiceUnavailable
 from s3proxy.transport.deadline import Deadline
 
@@ -41,6 +40,22 @@ def wait_for(asked: Deferred[T], *, is_bounded: bool = True) -> Generator[Waitin
     return (yield Waiting(asked, is_bounded))
 
 
+class JudgedExchange(Protocol):
+    """
+    The request that is judged: a `s3proxy.exchange.exchange.Exchange`, or one for an application's own resource.
+    """
+
+    def failed(self, error: Exception) -> None:
+        """
+        Turn an exception into the client's error response.
+        """
+
+    def guarded(self, step: Callable[..., None], *arguments: Any) -> None:
+        """
+        Call a function, and turn any exception into the client's error response.
+        """
+
+
 class Judgement:
     """
     One judgement that has to wait.
@@ -56,9 +71,9 @@ class Judgement:
     def __init__(
         self,
         judging: Coroutine[Waiting, Any, T],
-        context: ProxyContext,
+        context: ClientContext,
         request_id: str,
-        exchange: EventReceiver,
+        exchange: JudgedExchange,
         judged: Callable[[T], None],
     ) -> None:
         self._judging = judging
@@ -121,4 +136,4 @@ class Judgement:
             "the credential source, the authorizer or the disk did not respond in time: {request_id}",
             request_id=self._request_id,
         )
-        self._exchange.receive(Event.REFUSED, ServiceUnavailable())
+        self._exchange.failed(ServiceUnavailable())

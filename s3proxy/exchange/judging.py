@@ -7,6 +7,7 @@ Until that is done, s3proxy reads nothing of its body and sends nothing to a bac
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -17,7 +18,7 @@ from s3proxy.backend.backend import Backend
 from s3proxy.body.plan import plan_body
 from s3proxy.exchange.admitted import Admitted
 from s3proxy.exchange.budget import Spent
-from s3proxy.exchange.context import ProxyContext
+from s3proxy.exchange.context import ClientContext, ProxyContext
 from s3proxy.exchange.forms import FormReading
 from s3proxy.exchange.judgement import wait_for
 from s3proxy.exchange.permission import Permission
@@ -62,6 +63,39 @@ class JudgedRequest(Protocol):
     origin: Origin
 
 
+async def authenticate(claim: Claim, context: ClientContext, now: datetime) -> Authenticated:
+    """
+    Look up the key of a claim, and return the authenticated request. Waits only by `wait_for`.
+
+    Args:
+        now: Aware, UTC.
+
+    Raises:
+        S3Error: The error for the client.
+    """
+    found = context.credentials.look_up(claim.claimed_access_key_id)
+    if found is not None and not isinstance(found, Credential):
+        found = await wait_for_credential(found, context)
+    authenticated = verify_claim(claim, found, context.settings.realm, now)
+    if authenticated.exempted:
+        context.counts.exempted.update(authenticated.exempted)
+    return authenticated
+
+
+async def wait_for_credential(found: Deferred[Credential | None], context: ClientContext) -> Credential | None:
+    """
+    Wait for a source of credentials.
+
+    Raises:
+        ServiceUnavailable: The source failed. That does not mean that the key is unknown.
+    """
+    try:
+        return await wait_for(found)
+    except Exception as error:
+        context.log.error("the credential source failed: {reason}", reason=str(error))
+        raise ServiceUnavailable from None
+
+
 class Judge:
     """
     Judges one request.
@@ -99,12 +133,13 @@ class Judge:
         else:
             claim = read_claim(head, address, realm, record.received_at)
             if claim is not None:
+                # As `authenticate` does. Written out: another coroutine for each request would cost time.
                 found = context.credentials.look_up(claim.claimed_access_key_id)
                 if found is not None and not isinstance(found, Credential):
-                    found = await self._wait_for_credential(found)
+                    found = await wait_for_credential(found, context)
                 authenticated = verify_claim(claim, found, realm, record.received_at)
                 if authenticated.exempted:
-                    self._count_exemptions(authenticated)
+                    context.counts.exempted.update(authenticated.exempted)
                 if context.settings.replay_window is not None and head.method in _CHANGING_METHODS:
                     self._pass_once(claim, context.settings.replay_window)
             elif carries_form(head, address):
@@ -127,12 +162,7 @@ class Judge:
         form_key(intake.form)
         claim = read_form_claim(request_head, intake.form, context.settings.realm)
         if claim is not None:
-            found = context.credentials.look_up(claim.claimed_access_key_id)
-            if found is not None and not isinstance(found, Credential):
-                found = await self._wait_for_credential(found)
-            authenticated = verify_claim(claim, found, context.settings.realm, now)
-            if authenticated.exempted:
-                self._count_exemptions(authenticated)
+            authenticated = await authenticate(claim, context, now)
             intake.check_policy(now)
         else:
             # An anonymous form is refused before anything else of it is parsed. The headers of its request say nothing
@@ -146,16 +176,6 @@ class Judge:
         return await self._admit(authenticated, address, claim, form)
 
     # Who sent it
-
-    async def _wait_for_credential(self, found: Deferred[Credential | None]) -> Credential | None:
-        try:
-            return await wait_for(found)
-        except Exception as error:
-            self._context.log.error("the credential source failed: {reason}", reason=str(error))
-            raise ServiceUnavailable from None
-
-    def _count_exemptions(self, authenticated: Authenticated) -> None:
-        self._context.counts.exempted.update(authenticated.exempted)
 
     def _pass_once(self, claim: Claim, window: ReplayWindow) -> None:
         if not window.admit(claim.fingerprint(), self._context.clock(), claim.claimed_access_key_id):

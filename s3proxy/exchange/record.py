@@ -13,7 +13,7 @@ from s3proxy.backend.backend import Backend
 from s3proxy.backend.faults import BackendFault, error_for_fault
 from s3proxy.backend.request import BackendError
 from s3proxy.backend.trouble import why
-from s3proxy.exchange.context import ProxyContext
+from s3proxy.exchange.context import ClientContext, ProxyContext
 from s3proxy.frontend.forwarded import Origin
 from s3proxy.mending.deletions import Outcome
 from s3proxy.mending.results import DisbelievedError
@@ -43,6 +43,17 @@ class RecordedRequest(Protocol):
     received_size: int
 
     def tls_names(self) -> tuple[str | None, str | None]: ...
+
+
+def own_headers(context: ClientContext, request_id: str) -> HeaderList:
+    """
+    Return the headers that name a request, and the date.
+    """
+    return [
+        (b"x-amz-request-id", request_id.encode()),
+        (b"x-amz-id-2", context.settings.host_id.encode()),
+        (b"Date", format_rfc1123(context.wall_clock())),
+    ]
 
 
 class Record:
@@ -198,12 +209,7 @@ class Record:
         """
         Return the headers of each response that s3proxy writes itself.
         """
-        return [
-            (b"x-amz-request-id", self.request_id.encode()),
-            (b"x-amz-id-2", self._context.settings.host_id.encode()),
-            (b"Date", format_rfc1123(self._context.wall_clock())),
-            (b"Content-Type", b"application/xml"),
-        ]
+        return [*own_headers(self._context, self.request_id), (b"Content-Type", b"application/xml")]
 
     def write_error(self, error: S3Error) -> bytes:
         """

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -347,12 +347,23 @@ class StreamedRequest:
         """
         return self.channel.transport
 
-    def respond_from(self, producer: IPushProducer) -> None:
+    def respond_from(self, producer: IPushProducer | IPullProducer, *, streaming: bool = True) -> None:
         """
         Pause and resume a producer of the response at the client's pace.
+
+        Args:
+            streaming: Whether it is a push producer; a pull producer is called for each piece.
         """
-        self.channel.registerProducer(producer, True)
+        self.channel.registerProducer(producer, streaming)
         self._has_producer = True
+
+    def forget_producer(self) -> None:
+        """
+        Forget the producer of the response, before its end.
+        """
+        if self._has_producer:
+            self._has_producer = False
+            self.channel.unregisterProducer()
 
     def when_response_sent(self, sent: Callable[[], None]) -> None:
         """

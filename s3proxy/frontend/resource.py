@@ -26,8 +26,38 @@ class ExchangeBeginner(Protocol):
         """
 
 
+class StreamedLeaf:
+    """
+    A leaf for an `s3proxy.frontend.site.S3Site`: it has no children, and refuses to be served by a stock `Site`.
+    """
+
+    isLeaf = True
+    _log = Logger()
+
+    def refuse_stock(self, request: Any) -> bytes:
+        """
+        Return the response to a request whose body was stored before it was rendered, and log the reason.
+        """
+        name = type(self).__name__
+        self._log.critical("an {name} must be served by s3proxy.frontend.site.S3Site, not by a stock Site", name=name)
+        request.setResponseCode(500)
+        return b"An %s must be served by s3proxy.frontend.site.S3Site, not by a stock Site.\n" % name.encode()
+
+    def getChildWithDefault(self, name: bytes, request: object) -> StreamedLeaf:
+        """
+        Return the resource itself: the paths below it are not a tree of resources.
+        """
+        return self
+
+    def putChild(self, path: bytes, child: object) -> None:
+        """
+        Refuse: put an application's other resources beside this one.
+        """
+        raise TypeError(f"an {type(self).__name__} is a leaf; put other resources beside it")
+
+
 @implementer(IResource, IStreamedResource)
-class S3Resource:
+class S3Resource(StreamedLeaf):
     """
     All of S3 below one resource: a leaf, whatever the path.
 
@@ -38,9 +68,6 @@ class S3Resource:
         proxy: Carries requests out; may be replaced at any time.
     """
 
-    isLeaf = True
-    _log = Logger()
-
     def __init__(self, proxy: ExchangeBeginner) -> None:
         self.proxy = proxy
 
@@ -50,20 +77,6 @@ class S3Resource:
         """
         streamed: StreamedRequest = request
         if not IStreamedRequest.providedBy(request):
-            self._log.critical("an S3Resource must be served by s3proxy.frontend.site.S3Site, not by a stock Site")
-            request.setResponseCode(500)
-            return b"An S3Resource must be served by s3proxy.frontend.site.S3Site, not by a stock Site.\n"
+            return self.refuse_stock(request)
         self.proxy.begin(streamed)
         return NOT_DONE_YET
-
-    def getChildWithDefault(self, name: bytes, request: object) -> S3Resource:
-        """
-        Return the resource itself: S3's paths are not a tree of resources.
-        """
-        return self
-
-    def putChild(self, path: bytes, child: object) -> None:
-        """
-        Refuse: put an application's resources beside this one, on the site's root.
-        """
-        raise TypeError("an S3Resource is a leaf; put other resources on the site's root")

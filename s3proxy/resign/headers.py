@@ -37,7 +37,7 @@ _REPLACED = frozenset(
 Headers with the client's credentials and framing. The backend gets our own instead.
 """
 
-_UNSIGNED_PASSED = frozenset(
+UNSIGNED_PASSED = frozenset(
     {
         b"accept",
         b"accept-encoding",
@@ -188,7 +188,7 @@ def _choose(
             or name.startswith(b"x-forwarded-")
             or name in dropped_headers
             or (not copies and name.startswith(b"x-amz-copy-source"))
-            or (name not in signed_headers and name not in _UNSIGNED_PASSED)
+            or (name not in signed_headers and name not in UNSIGNED_PASSED)
             or (not passes_checksums and name.startswith(b"x-amz-checksum-") and name != _MODE)
             or (b"_" in name and not is_unambiguous_name(name))
         ):
