@@ -4,7 +4,7 @@ Interfaces of the parts that an application can supply: credentials, authorisati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Hashable
+from collections.abc import Awaitable, Callable, Collection, Container, Hashable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from zope.interface import Attribute, Interface
 
+from s3proxy.authentication.verdict import Authenticated
 from s3proxy.authorization.access_request import AccessRequest
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.credential import Credential
+from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
 
 
@@ -177,12 +179,86 @@ class IStreamedRequest(Interface):
         """
 
 
+class IAuthenticatedRequest(IStreamedRequest, IConsumer):
+    """
+    A request whose signature is verified, as `s3proxy.authenticated` gives it to an application's resource.
+
+    If something fails, the client gets an S3 error at once: from `fail`, from an exception of the resource, or because
+    the body is not what was signed. Whatever is called after the end of the response has no effect.
+    """
+
+    head: RequestHead = Attribute(
+        "The head, without what the signature does not cover and without the client's credentials. Of the headers that "
+        "are not signed, it has those that select nothing and permit nothing, such as Content-Type, Range and If-Match."
+    )
+    authenticated: Authenticated = Attribute(
+        "The client: its access key id, its credential, the carrier of its signature, and the signed headers."
+    )
+    client_host: str = Attribute("The address of the client as text; ``-`` if it is unknown.")
+    length: int | None = Attribute("Bytes of the body as the consumer gets it; None if only its end shows them.")
+
+    def deliverBody(consumer: IConsumer) -> Deferred[None]:
+        """
+        Write the body to a consumer while it is verified. Only the Deferred commits: until it fires, the bytes may be
+        an attacker's. Can be called once.
+
+        The consumer's producer stops the reading of the client's socket. Its `stopProducing` gives the body up, and so
+        does the cancellation of the Deferred.
+
+        Returns:
+            Fires after the last byte was written and everything is verified: the chunks and their signatures, the
+            trailer, the hash, Content-MD5, checksums and the length. Otherwise it fails with the S3Error that the
+            client has got, or with IncompleteBody if the client has disconnected or the response has ended.
+        """
+
+    def respond(status: int, headers: Iterable[tuple[bytes, bytes]] = (), content: bytes = b"") -> None:
+        """
+        Send the whole response. Content-Length, Date and the request id are added.
+
+        Raises:
+            ValueError: A header cannot be sent, or is one about the framing. Or the response has begun.
+        """
+
+    def beginResponse(status: int, headers: Iterable[tuple[bytes, bytes]], length: int) -> None:
+        """
+        Begin a response whose content is written to the request: it is the consumer of a producer, or `write` is
+        called. `finish` ends the response.
+
+        Args:
+            length: Bytes of the content. If some are missing in the end, the connection is reset.
+
+        Raises:
+            ValueError: As `respond`.
+        """
+
+    def finish() -> None:
+        """
+        End a response that `beginResponse` began.
+        """
+
+    def fail(error: S3Error) -> None:
+        """
+        Send an error as the document that S3 sends.
+        """
+
+    def notifyFinish() -> Deferred[None]:
+        """
+        Return a Deferred that fires when the response has ended, and fails with ConnectionLost if the client
+        disconnects before.
+        """
+
+
 class IStreamedResource(Interface):
     """
     A resource whose `render` is called at the end of the head, before the body.
     """
 
-    def render(request: IStreamedRequest) -> int | bytes:
+    def render(request: IStreamedRequest) -> int | bytes | Awaitable[int | bytes]:
         """
         Begin the response.
+
+        Returns:
+            NOT_DONE_YET if the response is sent by the methods of the request. Behind `s3proxy.authenticated` the
+            result may also be the content of a response with status 200, or something to wait for, such as a coroutine,
+            with either result; it is cancelled if the client disconnects.
         """

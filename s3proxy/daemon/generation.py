@@ -31,6 +31,7 @@ from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.exchange.routing import Routing
 from s3proxy.frontend.site import make_request_id
 from s3proxy.frontend.times import ClientTimes
+from s3proxy.interfaces import IAuthorizer, ICredentialSource
 from s3proxy.multipart.directory import CannotKeepUploads, DirectoryClaim, NoDirectory
 from s3proxy.multipart.records import StoreLimits
 from s3proxy.multipart.store import MultipartStore
@@ -73,6 +74,9 @@ class Generation:
             is remembered.
         log_access: Called with the record of each request that has ended.
         counts: The counters of the proxies of all generations.
+        credentials: The source of client keys of an application, which starts and stops it; None to open the one that
+            the settings name.
+        authorizer: Decides about each authenticated request; None allows everything.
 
     Raises:
         CannotStart: A file is missing or not valid; the text has every error.
@@ -86,17 +90,23 @@ class Generation:
         *,
         counts: ProxyCounts,
         log_access: Callable[[AccessRecord], None],
+        credentials: ICredentialSource | None = None,
+        authorizer: IAuthorizer | None = None,
     ) -> None:
         self.settings = settings
         self._reactor = reactor
         self._counts = counts
         self._log_access = log_access
+        self._authorizer = authorizer
         self._is_started = False
+        self._opens_credentials = credentials is None
         self._credentials_stopped: Deferred[None] | None = None
         self.proxies: list[Proxy] = []
         server, limits = settings.server, settings.limits
         try:
-            self.credentials = open_source(settings.credential_source, settings.directory, _key_rules(settings))
+            if credentials is None:
+                credentials = open_source(settings.credential_source, settings.directory, _key_rules(settings))
+            self.credentials = credentials
             self.backends = {backend.name: self._backend(backend, former) for backend in settings.backends}
             if former is not None and former.settings.log == settings.log:
                 self.access_log: AccessLog = former.access_log
@@ -217,6 +227,7 @@ class Generation:
                 clock=self._reactor.seconds,
                 make_request_id=make_request_id,
                 log_access=self._log_access if self.access_log.is_kept else None,
+                authorizer=self._authorizer,
                 spool=self.spool,
                 budgets=self.budgets,
                 counts=self._counts,
@@ -238,7 +249,8 @@ class Generation:
         Start what runs beside requests.
         """
         self._is_started = True
-        self.credentials.start(self._reactor)
+        if self._opens_credentials:
+            self.credentials.start(self._reactor)
         self.access_log.start()
         for backend in self.backends.values():
             backend.agent.start()
@@ -269,11 +281,10 @@ class Generation:
         Stop the source of client keys. Called after the last request, and again at the end of the daemon.
 
         Returns:
-            Fires when it has stopped; at once if it was never started.
+            Fires when it has stopped; at once if it was not started here.
         """
-        if self._is_started and self._credentials_stopped is None:
-            stopping: Deferred[Any] = maybeDeferred(self.credentials.stop)
-            self._credentials_stopped = stopping.addErrback(_log_not_stopped)
+        if self._is_started and self._opens_credentials and self._credentials_stopped is None:
+            self._credentials_stopped = stop_source(self.credentials)
         return self._credentials_stopped or succeed(None)
 
 
@@ -333,6 +344,14 @@ def _key_rules(settings: Settings) -> KeyRules:
         backend_keys={key.name: key.backend for key in settings.backend_keys},
         limits=key_limits(settings.limits),
     )
+
+
+def stop_source(source: ICredentialSource) -> Deferred[None]:
+    """
+    Stop a source of client keys; a failure is logged.
+    """
+    stopping: Deferred[Any] = maybeDeferred(source.stop)
+    return stopping.addErrback(_log_not_stopped)
 
 
 def _log_not_stopped(failure: Failure) -> None:

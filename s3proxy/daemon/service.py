@@ -28,15 +28,16 @@ from s3proxy.configuration.options import Settings
 from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.source import count_keys
 from s3proxy.daemon.backends import CannotStart
-from s3proxy.daemon.generation import Generation, claim_directory, utc_now
+from s3proxy.daemon.generation import Generation, claim_directory, stop_source, utc_now
 from s3proxy.daemon.instruments import measure
 from s3proxy.daemon.listeners import Listeners
 from s3proxy.daemon.process import prepare_process, stop_once
 from s3proxy.daemon.sockets import CannotListen, Sockets
+from s3proxy.embedding.store import as_source
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import Balance
 from s3proxy.frontend.resource import S3Resource
-from s3proxy.interfaces import ICredentialSource
+from s3proxy.interfaces import IAuthorizer, ICredentialSource, ICredentialStore
 from s3proxy.multipart.directory import DirectoryClaim
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3 import native
@@ -48,11 +49,16 @@ from s3proxy.telemetry.metrics import Metrics
 
 class ProxyService(Service):
     """
-    The daemon, or one of its workers.
+    The daemon, or one of its workers, or the proxy inside of an application.
 
     Args:
         settings: All settings.
         reactor: The reactor; its clock must never go back.
+        credentials: An application's own store of client keys, in place of the source that the settings name, which is
+            not opened then. It is asked in every generation, also after a reload. An `ICredentialSource` is started
+            with the service, once, and stopped after the last request. Any other store is only asked for keys: see
+            `s3proxy.embedding.store.StoreSource` for its session tokens.
+        authorizer: An application's own decision about each authenticated request, in every generation.
         load: Reads the settings again, for a reload; None if only the files that they name may have changed.
         sockets: The sockets that are already open, with their names.
         handles_signals: Whether SIGHUP reloads, and SIGUSR2 does not end the process.
@@ -78,6 +84,8 @@ class ProxyService(Service):
         settings: Settings,
         reactor: Any,
         *,
+        credentials: ICredentialStore | None = None,
+        authorizer: IAuthorizer | None = None,
         load: Callable[[], Settings] | None = None,
         sockets: Sockets | None = None,
         handles_signals: bool = True,
@@ -88,6 +96,9 @@ class ProxyService(Service):
         self._is_one_of_several = balance is not None
         self._shared_directory = multipart_directory
         self._claim: DirectoryClaim | None = None
+        self._own_credentials = as_source(credentials) if credentials is not None else None
+        self._started_credentials: ICredentialSource | None = None
+        self._authorizer = authorizer
         self._load = load
         self._handles_signals = handles_signals
         self._former_handlers: dict[int, Any] = {}
@@ -109,7 +120,15 @@ class ProxyService(Service):
         measure(self.metrics, self)
 
     def _make_generation(self, settings: Settings, former: Generation | None) -> Generation:
-        return Generation(settings, self._reactor, former, counts=self.counts, log_access=self._log_access)
+        return Generation(
+            settings,
+            self._reactor,
+            former,
+            counts=self.counts,
+            log_access=self._log_access,
+            credentials=self._own_credentials,
+            authorizer=self._authorizer,
+        )
 
     # Start and end
 
@@ -134,6 +153,9 @@ class ProxyService(Service):
             self.listeners.stop_listening()
             raise
         super().startService()
+        if self._own_credentials is not None:
+            self._started_credentials = self._own_credentials
+            self._own_credentials.start(self._reactor)
         self.generation.start()
         if self._handles_signals:
             self._former_handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hangup)
@@ -354,6 +376,9 @@ class ProxyService(Service):
         kept = {id(each): each for generation in self.generations if (each := generation.multipart) is not None}
         ending += [each.close() for each in kept.values()]
         ending += [generation.stop_credentials() for generation in self.generations]
+        started, self._started_credentials = self._started_credentials, None
+        if started is not None:
+            ending.append(stop_source(started))
         ending += self.listeners.close()
         for number, handler in self._former_handlers.items():
             signal.signal(number, handler)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from s3proxy import __version__
+from s3proxy.s3.version import __version__
 
 
 def find() -> Any:

@@ -32,6 +32,7 @@ ROOMS = (
     "configuration",
     "credentials",
     "daemon",
+    "embedding",
     "exchange",
     "forwarding",
     "frontend",

@@ -6,6 +6,7 @@ reactor (see `tests.conftest.liveness`). It looks from outside, at what the obje
 
 - a client's channel has its deadline, or is held for a reason whose owner is bounded, or waits for its exchange;
 - an exchange waits for a lookup with a deadline, for its client, or for its backend;
+- a request for an application's own resource waits for a lookup with a deadline, or for the application;
 - a connection to a backend has its deadline, or waits for the client whose body it sends or whose response it reads;
 - an attempt to connect has its timer.
 
@@ -24,6 +25,7 @@ from twisted.internet.defer import Deferred
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.response import BackendResponse
+from s3proxy.embedding.entrance import Entrance
 from s3proxy.exchange.budget import Budgets
 from s3proxy.exchange.exchange import Exchange
 from s3proxy.exchange.machine import State
@@ -91,6 +93,7 @@ class Ledger:
     def __init__(self) -> None:
         self.channels: WeakSet[S3Channel] = WeakSet()
         self.exchanges: WeakSet[Exchange] = WeakSet()
+        self.entrances: WeakSet[Entrance] = WeakSet()
         self.connections: WeakSet[BackendConnection] = WeakSet()
         self.pools: WeakSet[Pool] = WeakSet()
         self.queued: WeakSet[Deferred[None]] = WeakSet()
@@ -101,7 +104,7 @@ class Ledger:
         """
         Forget everything.
         """
-        for known in (self.channels, self.exchanges, self.connections, self.pools):
+        for known in (self.channels, self.exchanges, self.entrances, self.connections, self.pools):
             known.clear()
         self.faults.clear()
         self._suspected.clear()
@@ -163,6 +166,9 @@ class Ledger:
         if isinstance(request, ApplicationRequest):
             # An application's request, which takes its own time.
             return True
+        entrance = next((found for found in self.entrances if request is not None and found._request is request), None)
+        if entrance is not None:
+            return self._is_entrance_bounded(entrance, channel)
         exchange = self._exchange_of(channel)
         if channel.holds.reasons:
             return all(self._is_hold_bounded(hold, exchange) for hold in channel.holds.reasons)
@@ -172,6 +178,16 @@ class Ledger:
     def _exchange_of(self, channel: S3Channel) -> Exchange | None:
         request = channel._request
         return next((found for found in self.exchanges if request is not None and found._request is request), None)
+
+    def _is_entrance_bounded(self, entrance: Entrance, channel: S3Channel) -> bool:
+        if entrance._shown is None:
+            judgement = entrance._judgement
+            return entrance._response.is_over or (
+                judgement is not None and (judgement._waiting in self.queued or is_armed(judgement._deadline))
+            )
+        # The application takes its own time, also with the body; but not for a budget.
+        pace = entrance._ticket._pace if entrance._ticket is not None else None
+        return Hold.BUDGET not in channel.holds.reasons or (pace is not None and is_armed(pace._deadline))
 
     def _is_hold_bounded(self, hold: Hold, exchange: Exchange | None) -> bool:
         if exchange is None:
@@ -345,5 +361,6 @@ _note_queued("admit")
 _note_queued("admit_form")
 _noted(S3Channel, "connectionMade", LEDGER.channels)
 _noted(Exchange, "__init__", LEDGER.exchanges)
+_noted(Entrance, "__init__", LEDGER.entrances)
 _noted(BackendConnection, "__init__", LEDGER.connections)
 _noted(Pool, "__init__", LEDGER.pools)
