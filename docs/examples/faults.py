@@ -10,10 +10,8 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 
-from s3proxy.configuration.loading import make_settings
-from s3proxy.daemon.service import ProxyService
+from s3proxy import Credential, ProxyService, make_settings
 from s3proxy.resign.presign import presign
-from s3proxy.s3.credential import Credential
 from s3proxy.testing import FaultyBackend, FaultyClient, faults
 
 BODY = bytes(100_000)

@@ -10,9 +10,7 @@ from twisted.internet import endpoints, reactor
 from twisted.web.resource import Resource
 from twisted.web.static import Data
 
-from s3proxy.configuration.loading import load_settings
-from s3proxy.daemon.service import ProxyService
-from s3proxy.frontend.site import S3Site
+from s3proxy import ProxyService, S3Site, load_settings
 
 
 class Root(Resource):

@@ -4,19 +4,24 @@ The examples of the documentation work as it says.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.utils import getProcessOutputAndValue
 
+import s3proxy
 from s3proxy.authentication.verdict import NOBODY, Authenticated
 from s3proxy.configuration.loading import make_settings
 from s3proxy.credentials.file import read_keys
@@ -31,12 +36,13 @@ from s3proxy.s3.payload import UNSIGNED
 from s3proxy.testing.faulty_backend import FaultyBackend
 from tests.support.harness import turns
 from tests.support.processes import free_port, peak_memory, running, until_listening, write_configuration
-from tests.support.signer import EMPTY, SIGNED_CHUNKS, Signer
+from tests.support.signer import EMPTY, SIGNED_CHUNKS, SIGNED_TRAILER, Signer
 from tests.support.socket_client import SocketClient
 
 MIB = 1 << 20
 DOCS = Path(__file__).parents[2] / "docs"
-HELLO = DOCS / "examples" / "hello.py"
+EXAMPLES = DOCS / "examples"
+HELLO = EXAMPLES / "hello.py"
 SIZE = 1024 * MIB
 CHUNK = b"0123456789abcdef" * 4096
 
@@ -164,3 +170,143 @@ def test_faults(tmp_path: Path) -> None:
 
     assert ran.returncode == 0, ran.stdout
     assert "1 passed" in ran.stdout
+
+
+# What an application embeds
+
+
+def code_of(path: Path) -> tuple[list[str], int]:
+    """
+    Return the lines of an example without its docstring and its blank lines, and the number of its imports.
+    """
+    tree = ast.parse(path.read_text("utf-8"))
+    beginning = tree.body[0].end_lineno or 0
+    lines = [line for line in path.read_text("utf-8").splitlines()[beginning:] if line.strip()]
+    return lines, sum(isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body)
+
+
+def test_the_how_to_prints_the_examples() -> None:
+    """
+    Each piece of code on the page is in an example, line by line.
+    """
+    page = (DOCS / "howto" / "embed.md").read_text("utf-8")
+    files = [re.sub(r"^ +", "", path.read_text("utf-8"), flags=re.MULTILINE) for path in EXAMPLES.glob("*.py")]
+    pieces = [
+        re.sub(r"^ +", "", piece, flags=re.MULTILINE) for piece in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    ]
+
+    assert len(pieces) >= 5
+    assert [piece for piece in pieces if not any(piece in file for file in files)] == []
+
+
+def test_the_how_to_has_every_name() -> None:
+    """
+    What `s3proxy` exports is in the table of names, and nothing else.
+    """
+    table = (DOCS / "howto" / "embed.md").read_text("utf-8").partition("\n## The names\n")[2]
+    rows = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == s3proxy.__all__
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_own_store_and_an_own_authorizer(tmp_path: Path) -> None:
+    """
+    A store has at most 15 lines and two imports, and both are asked by a daemon without a keys file.
+    """
+    lines, imports = code_of(EXAMPLES / "own_store.py")
+    assert (len(lines) <= 15, imports) == (True, 2)
+    secret = Signer().secret
+    store = runpy.run_path(str(EXAMPLES / "own_store.py"))["Accounts"]({"READER": secret, "WRITER": secret})
+    authorizer = runpy.run_path(str(EXAMPLES / "own_authorizer.py"))["Writers"]({b"WRITER"})
+    backend = FaultyBackend()
+    backend_port = reactor.listenTCP(0, backend, interface="127.0.0.1")
+    content = {
+        "server": {"listen": ["tcp:0:interface=127.0.0.1"]},
+        "backend": [{"name": "only", "url": f"http://127.0.0.1:{backend_port.getHost().port}", "signature": "none"}],
+        "log": {"access": "none"},
+    }
+    settings = make_settings(content, tmp_path)
+    service = s3proxy.ProxyService(settings, reactor, credentials=store, authorizer=authorizer, handles_signals=False)
+    service.startService()
+    statuses = []
+    for name in ("READER", "WRITER", "NOBODY"):
+        for method in ("GET", "PUT"):
+            client = SocketClient(service.addresses[0].port)
+            signer = Signer(name, now=datetime.now(UTC))
+            length = {"Content-Length": "0"} if method == "PUT" else {}
+            client.put(signer.head(method, "/bucket/key", unsigned=length)[0])
+            await client.until_answered()
+            statuses.append(client.status)
+            client.close()
+    await service.stopService()
+    await backend_port.stopListening()
+    for connection in backend.connections:
+        connection.transport.abortConnection()
+    await turns(5)
+
+    assert statuses == [200, 403, 200, 200, 403, 403]
+    assert len(backend.requests) == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_signed_uploads(tmp_path: Path) -> None:
+    """
+    The page stores an upload in signed chunks, and nothing of one that was changed on its way.
+    """
+    port = free_port()
+    signer = Signer("AKIAEXAMPLE", "the-secret-of-the-example", datetime.now(UTC), f"127.0.0.1:{port}")
+    stored = tmp_path / "stored"
+    stored.mkdir()
+    request = signer.put("/uploads/any", CHUNK, SIGNED_CHUNKS)
+    responses = []
+    listen = f"tcp:{port}:interface=127.0.0.1"
+    with running([str(EXAMPLES / "signed_uploads.py"), listen, str(stored)], tmp_path) as process:
+        await until_listening(port, process)
+        for body in (request.body.replace(b"0123", b"3210", 1), request.body):
+            client = SocketClient(port)
+            client.put(request.head + body)
+            await client.until_answered()
+            responses.append((client.status, sorted(path.name for path in stored.iterdir())))
+            client.close()
+
+    assert responses == [(403, []), (200, ["AKIAEXAMPLE"])]
+    assert (stored / "AKIAEXAMPLE").read_bytes() == CHUNK
+
+
+@pytest.mark.parametrize(("old", "new", "error"), [(b"", b"", ""), (b"0123", b"3210", "SignatureDoesNotMatch")])
+def test_the_verifier_and_the_decoder_alone(old: bytes, new: bytes, error: str) -> None:
+    """
+    A captured upload is decoded without a reactor, if nothing of it was changed.
+    """
+    signer = Signer(now=datetime.now(UTC))
+    request = signer.put("/bucket/key", CHUNK, SIGNED_TRAILER)
+
+    ran = subprocess.run(
+        [sys.executable, str(EXAMPLES / "verify_alone.py"), signer.access_key_id, signer.secret],
+        input=request.head + (request.body.replace(old, new, 1) if old else request.body),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ran.stdout == (b"" if error else CHUNK)
+    assert ran.stderr.decode().partition(":")[0] == error
+
+
+@pytest_twisted.ensureDeferred
+async def test_requests_by_treq() -> None:
+    """
+    treq sends a request by the agent of a backend.
+    """
+    backend = FaultyBackend()
+    port = reactor.listenTCP(0, backend, interface="127.0.0.1")
+    arguments = [str(EXAMPLES / "backend_agent.py"), "127.0.0.1", str(port.getHost().port), "/bucket/key?acl"]
+
+    output, errors, status = await getProcessOutputAndValue(sys.executable, arguments, env=os.environ)
+    await port.stopListening()
+    await turns(5)
+
+    assert (errors, status) == (b"", 0)
+    assert output.startswith(b"200 ")
+    assert [request.head.raw_target for request in backend.requests] == [b"/bucket/key?acl"]
