@@ -2,8 +2,8 @@
 A Twisted reverse proxy for S3: it authenticates as S3 does, verifies every byte as it streams, and signs each request
 again for the backend.
 
-The names of `__all__` are what an application needs. Each is imported when it is first used: ``import s3proxy`` costs
-nothing, and the parts without I/O are used without Twisted.
+The names of `__all__` are what an application needs. Each is imported when it is first used, so that ``import s3proxy``
+costs little, and the parts without I/O can be used without Twisted.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ class AuthenticatedRequest:
         self._max_size = max_size
         self._delivery: Delivery | None = None
         self._finished: list[Deferred[None]] = []
+        self._is_gone = False
         self.head = covered_head(authenticated)
         # The chain has the signing key.
         self.authenticated = replace(authenticated, head=self.head, chain=None)
@@ -96,12 +97,15 @@ class AuthenticatedRequest:
     def notifyFinish(self) -> Deferred[None]:
         finished: Deferred[None] = Deferred()
         self._finished.append(finished)
+        if self._response.is_over:
+            self.end(is_gone=self._is_gone)
         return finished
 
     def end(self, *, is_gone: bool) -> None:
         """
-        Called once, when the response has ended or the client has disconnected.
+        Called when the response has ended or the client has disconnected.
         """
+        self._is_gone = is_gone
         if self._delivery is not None:
             self._delivery.stop()
         finished, self._finished = self._finished, []

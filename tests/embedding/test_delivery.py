@@ -320,6 +320,8 @@ async def test_a_client_that_leaves() -> None:
     assert set(ended) == {ConnectionLost, "IncompleteBody", "cancelled"}
     assert page.consumer.events == ["registered", "unregistered"]
     page.requests[0].respond(200)
+    with pytest.raises(ConnectionLost):
+        await page.requests[0].notifyFinish()
     with pytest.raises(ValueError, match="only once"):
         page.requests[0].deliverBody(Kept())
 
@@ -338,6 +340,7 @@ async def test_a_response_before_the_end_of_the_body() -> None:
     page.requests[0].respond(409, [], b"enough")
     response: Any = await client.response()
     await finished
+    await page.requests[0].notifyFinish()
     client.send(BODY[100:])
     await turns(5)
     await harness.close()
