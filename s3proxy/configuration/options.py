@@ -662,8 +662,8 @@ class CredentialsSettings:
     ttl: float = option(
         seconds(0, DAY),
         "Time that a key is used before a database, a directory or a service is asked for it again. A key that was "
-        "changed there is used as it was for at most this time. No other option of this table has an effect on a "
-        "`file:` source, and neither has this one.",
+        "changed there is used as it was for at most this time. This option and the next three have no effect on a "
+        "`file:` source.",
         60.0,
     )
     negative_ttl: float = option(
