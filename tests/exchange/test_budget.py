@@ -924,9 +924,7 @@ async def test_fields_that_come_with_the_head_count_as_memory() -> None:
     """
     harness = Harness(clock=Clock(), budget_limits=BudgetLimits(memory=100 * MEMORY_STEP))
     counts: list[int] = []
-    harness.proxy.context.look_up = lambda key: counts.append(  # type: ignore[assignment]
-        harness.proxy.context.budgets.used["memory"]
-    )
+    harness.proxy.context.look_up = lambda key: counts.append(harness.proxy.context.budgets.used["memory"])
     request = form_request(multipart(v4_fields([["starts-with", "$key", ""]], key="k"), b"f" * 20_000))
     client = await harness.connect()
     client.send(request.head + request.body)

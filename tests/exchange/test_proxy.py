@@ -79,7 +79,7 @@ async def test_a_source_of_keys_that_fails() -> None:
     That does not mean that the key is unknown.
     """
     harness = Harness()
-    harness.store.look_up = lambda name: fail(ValueError("down"))  # type: ignore[method-assign]
+    harness.proxy.context.look_up = lambda name: fail(ValueError("down"))
 
     assert await ask(harness) == (503, "ServiceUnavailable", 0)
 

@@ -258,7 +258,7 @@ async def test_no_byte_of_a_file_is_kept_before_its_policy_is_believed() -> None
 
     harness = Harness(socket_buffer=16 * KIB)
     looked_up: Deferred[Any] = Deferred()
-    harness.store.look_up = lambda key: looked_up  # type: ignore[method-assign]
+    harness.proxy.context.look_up = lambda key: looked_up
     request = upload(bytes(8 << 20))
     client = await harness.connect()
     client.send(request.head + request.body)
