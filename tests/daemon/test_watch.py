@@ -21,10 +21,11 @@ from s3proxy.configuration.loading import load_settings, read_configuration
 from s3proxy.configuration.modes import Reload
 from s3proxy.configuration.options import Settings
 from s3proxy.daemon import watch
+from s3proxy.daemon.notifier import DirectoryNotifier
 from s3proxy.daemon.service import ProxyService
 from s3proxy.daemon.watch import INTERVAL, MAX_UNSETTLED, SETTLE, ReloadWatch, make_notifier
 from s3proxy.frontend.balance import Balance, SharedCounts
-from tests.support.harness import until
+from tests.support.harness import turns, until
 from tests.support.processes import write_configuration
 
 
@@ -294,7 +295,10 @@ async def test_inotify_reports_at_once(tmp_path: Path) -> None:
         each.mkdir()
     reports: list[int] = []
     notifier = make_notifier(reactor, [*directories, tmp_path / "none"], lambda: reports.append(1))
-    assert notifier is not None
+    assert isinstance(notifier, DirectoryNotifier)
+    losses: list[Any] = []
+    lose = notifier.connectionLost
+    notifier.connectionLost = lambda reason: (losses.append(reason), lose(reason))  # type: ignore[method-assign]
 
     with (tmp_path / "a" / "log").open("w") as log:
         await until(lambda: reports)
@@ -310,9 +314,11 @@ async def test_inotify_reports_at_once(tmp_path: Path) -> None:
         shutil.rmtree(each)
     await until(lambda: notifier.is_lost)
     notifier.loseConnection()
-    await until(lambda: not getattr(notifier, "connected"))  # noqa: B009
+    await until(lambda: losses)
+    await turns(10)
 
-    assert notifier.is_lost
+    assert len(losses) == 1
+    assert not notifier.connected
 
 
 @pytest.mark.parametrize("error", [ImportError, OSError])
