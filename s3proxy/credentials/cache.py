@@ -363,7 +363,7 @@ class CachedCredentials:
 
     def _is_up(self) -> None:
         if self._outage.answered():
-            self._log.info("{name} answers again", name=self._name)
+            self._log.info("{name} responds again", name=self._name)
 
     def _reason(self, failure: Failure, fetch: _Fetch) -> str:
         if fetch.is_late:

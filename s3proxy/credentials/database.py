@@ -162,7 +162,7 @@ class Database:
         self._slots = DeferredSemaphore(MAX_CONNECTIONS)
         self._reactor: Any = None
         self._pool: Any = None
-        self._calls: dict[Deferred[Any], _Call | None] = {}
+        self._calls: dict[Deferred[Any], Callable[[], None]] = {}
 
     def start(self, reactor: Any) -> None:
         """
@@ -183,9 +183,8 @@ class Database:
         """
         Make all work fail, and close all connections when it has ended.
         """
-        for call in self._calls.values():
-            if call is not None:
-                call.interrupt()
+        for interrupt in self._calls.values():
+            interrupt()
         # A pool that is closed waits for its threads, and would block the reactor if there were work.
         waiting = DeferredList([*map(_follow, self._calls)])
         return waiting.addCallback(lambda ignored: self._pool.close())
@@ -209,30 +208,33 @@ class Database:
         waiting.addErrback(lambda failure: None if result.called else result.errback(failure))
         return result
 
-    def in_thread(self, work: Callable[[], T]) -> Deferred[T]:
+    def in_thread(self, work: Callable[[], T], interrupt: Callable[[], None]) -> Deferred[T]:
         """
         Call a function in a thread, without a connection.
+
+        Args:
+            interrupt: Makes the work fail.
         """
-        return self._track(deferToThreadPool(self._reactor, self._pool.threadpool, work), None)
+        return self._track(deferToThreadPool(self._reactor, self._pool.threadpool, work), interrupt)
 
     def _begin(self, call: _Call, result: Deferred[T]) -> None:
-        running = self._track(self._pool.runWithConnection(call.run), call)
-        timer = self._reactor.callLater(STUCK_TIME, call.interrupt)
+        running = self._track(self._pool.runWithConnection(call.run), call.interrupt)
 
         def ended(outcome: Any) -> None:
-            if timer.active():
-                timer.cancel()
             self._slots.release()
             if not result.called:
                 result.callback(outcome)
 
         running.addBoth(ended)
 
-    def _track(self, running: Deferred[T], call: _Call | None) -> Deferred[T]:
-        self._calls[running] = call
+    def _track(self, running: Deferred[T], interrupt: Callable[[], None]) -> Deferred[T]:
+        self._calls[running] = interrupt
+        timer = self._reactor.callLater(STUCK_TIME, interrupt)
 
         def ended(outcome: Any) -> Any:
             del self._calls[running]
+            if timer.active():
+                timer.cancel()
             return outcome
 
         return running.addBoth(ended)

@@ -61,6 +61,7 @@ class PostgreSQLDriver:
     unreadable: tuple[type[Exception], ...] = (psycopg.DataError, ValueError, OverflowError)
 
     def __init__(self, parameters: dict[str, Any]) -> None:
+        self._beginning: Connection | None = None
         self.parameters: Mapping[str, Any] = {
             **parameters,
             "autocommit": True,
@@ -105,12 +106,23 @@ class PostgreSQLDriver:
         The payload of a notification is an access key id, or empty if any key may have changed.
         """
         connection: Connection = psycopg.connect(**self.parameters)
+        self._beginning = connection
         try:
             connection.execute("LISTEN s3proxy_keys")
         except BaseException:
             connection.close()
             raise
+        finally:
+            self._beginning = None
         return connection
+
+    def interrupt_listening(self) -> None:
+        """
+        Make `listen` fail, if its server does not answer.
+        """
+        connection = self._beginning
+        if connection is not None:
+            self.interrupt(connection)
 
 
 @implementer(ICredentialOrigin)
@@ -125,7 +137,9 @@ class PostgreSQLOrigin:
     def __init__(self, driver: PostgreSQLDriver, rules: KeyRules, name: str) -> None:
         database = Database(driver)
         self._keys = DatabaseOrigin(database, driver, rules)
-        self._notifications = Notifications(partial(database.in_thread, driver.listen), name, rules.cache.ttl)
+        self._notifications = Notifications(
+            partial(database.in_thread, driver.listen, driver.interrupt_listening), name, rules.cache.ttl
+        )
 
     def start(self, reactor: Any, changed: Callable[[bytes | None], None]) -> None:
         """

@@ -404,7 +404,7 @@ def test_the_log_has_the_beginning_and_the_end_of_an_outage() -> None:
         cached.look_up("X")
         cached.origin.answer(None)
 
-    assert texts(logs) == ["the source fails: connection refused", "the source answers again"]
+    assert texts(logs) == ["the source fails: connection refused", "the source responds again"]
 
 
 def test_an_origin_that_does_not_answer_is_down() -> None:

@@ -21,7 +21,8 @@ from s3proxy.credentials.sqlite import SQLiteDriver
 from tests.support.databases import make_sqlite
 from tests.support.harness import turns, until
 
-FOREVER = "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+SLOW = "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n WHERE x < 20000000) SELECT max(x) FROM n"
+"A statement that takes some seconds."
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ async def test_a_thread_that_is_stuck_is_freed(database: Database, monkeypatch: 
     """
     monkeypatch.setattr(module, "STUCK_TIME", 0.05)
 
-    stuck = await outcome(database.run(lambda connection: connection.execute(FOREVER).fetchone()))
+    stuck = await outcome(database.run(lambda connection: connection.execute(SLOW).fetchone()))
     following = await database.run(lambda connection: connection.execute("SELECT 1").fetchone())
 
     assert isinstance(stuck, sqlite3.OperationalError)
@@ -128,7 +129,7 @@ async def test_the_end_does_not_wait_for_a_slow_statement(tmp_path: Path) -> Non
     database.start(reactor)
     threads = threading.active_count()
     begun: list[Any] = []
-    running = database.run(lambda connection: begun.append(connection) or connection.execute(FOREVER).fetchone())
+    running = database.run(lambda connection: begun.append(connection) or connection.execute(SLOW).fetchone())
     await until(lambda: begun)
 
     stopping = database.stop()

@@ -4,11 +4,13 @@ Keys in an SQLite database: what a row means, and what happens if the database i
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import ServiceUnavailable
 from s3proxy.s3.exemption import Exemption
 from tests.support.databases import make_sqlite, put_sqlite
+from tests.support.root import ROOT
 
 ASKS_EACH_TIME = CacheLimits(ttl=0, negative_ttl=0)
 RULES = KeyRules(backends=["only"], backend_keys={"mine": "only"}, cache=ASKS_EACH_TIME)
@@ -111,6 +114,27 @@ def test_each_option_has_a_column(path: Path) -> None:
 
     assert {field.name for field in fields(KeyTable)} <= columns
     assert columns >= {"allow", "deny", "networks", "read_only"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_statements_of_the_page(path: Path) -> None:
+    """
+    They add a key, and rotate its secret.
+    """
+    page = (ROOT / "docs/howto/keys-in-sqlite.md").read_text("utf-8")
+    statements = re.findall(r'sqlite3 keys\.sqlite "(.*?)"', page, re.DOTALL)
+    secrets = []
+    async with opened(path) as source:
+        for statement in statements:
+            with sqlite3.connect(path) as database:
+                database.execute(statement)
+            database.close()
+            key = await found(source, "ALICE")
+            secrets.append(key.secret_access_keys if key is not None else None)
+
+    assert secrets == [("a-secret-of-alice",), ("new", "a-secret-of-alice"), ("new",)]
+    assert "importlib.resources" in page
+    assert (files("s3proxy.credentials") / "migrations/sqlite/0001_keys.sql").is_file()
 
 
 @pytest_twisted.ensureDeferred
@@ -301,8 +325,9 @@ async def test_a_database_that_has_gone(path: Path) -> None:
 
     assert known == again
     assert known is not None
-    assert "No such file or directory" in told
-    assert path.name in told
+    # A thread without a connection tries to make one.
+    assert "No such file or directory" in told or "unable to open database file" in told
+    assert told.startswith(f"sqlite:{path} fails: ")
 
 
 @pytest_twisted.ensureDeferred
@@ -350,6 +375,8 @@ def test_the_table_refuses_what_cannot_be_read(path: Path, columns: dict[str, An
 
     with pytest.raises(sqlite3.Error):
         database.execute(statement, tuple(row.values()))
+    good = "INSERT INTO s3proxy_keys (access_key_id, secret_access_key) VALUES ('A', json_array('secret'))"
+    database.execute(good)
     database.close()
 
 

@@ -87,8 +87,8 @@ async def test_an_outage(path: Path) -> None:
     assert after == [200, 200, 403]
     told = [event["log_format"].format(**event) for event in logs if "name" in event]
     assert len(told) == 2
-    assert "No such file or directory" in told[0]
-    assert told[1].endswith("keys.sqlite answers again")
+    assert told[0].startswith(f"sqlite:{path} fails: ")
+    assert told[1].endswith("keys.sqlite responds again")
     assert 's3proxy_key_lookups_total{result="stale"} 4.0' in metrics
     assert 's3proxy_key_lookups_total{result="refused"} 3.0' in metrics
 

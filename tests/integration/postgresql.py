@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -73,6 +74,14 @@ class PostgreSQL:
         Return the URL of a database.
         """
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def environment(self) -> dict[str, str]:
+        """
+        Return variables for the server's own clients, as its owner.
+        """
+        path = f"{Path(sys.executable).parent}:{self._programs}:{os.environ['PATH']}"
+        place = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": OWNER, "PGPASSWORD": OWNER_PASSWORD}
+        return {**os.environ, **place, "PATH": path}
 
     def _run(self, program: str, *arguments: str) -> None:
         ran = subprocess.run(

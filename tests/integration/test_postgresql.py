@@ -5,11 +5,14 @@ Keys in a real PostgreSQL server: a daemon in this process, through real sockets
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import psycopg
@@ -23,6 +26,7 @@ from s3proxy.s3.errors import ServiceUnavailable
 from tests.integration.postgresql import OWNER_PASSWORD, READER, READER_PASSWORD, PostgreSQL
 from tests.support.databases import DatabaseDaemon
 from tests.support.harness import NOW, turns, until
+from tests.support.root import ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -236,7 +240,7 @@ async def test_a_server_that_is_down(server: PostgreSQL) -> None:
     assert (after, disabled) == ([200, 403], [403])
     failures = [line for line in lines(logs) if " fails: " in line]
     assert len(failures) == 2, "one for each source"
-    assert len([line for line in lines(logs) if line.endswith(" answers again")]) == 1
+    assert len([line for line in lines(logs) if line.endswith(" responds again")]) == 1
     assert READER_PASSWORD not in repr(logs)
 
 
@@ -383,6 +387,25 @@ async def test_tls(server: PostgreSQL, tmp_path: Path) -> None:
     assert any("certificate verify failed" in line for line in lines(logs))
 
 
+def test_the_commands_of_the_page(server: PostgreSQL, tmp_path: Path) -> None:
+    """
+    They make a database whose reader finds the key.
+    """
+    page = (ROOT / "docs/howto/keys-in-postgresql.md").read_text("utf-8")
+    blocks = [dedent(block) for block in re.findall(r"^ *```sh\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)]
+    script = "\n".join(["set -e", *(block for block in blocks if "pip install" not in block)])
+    # The server has a database and a user of these names.
+    script = script.replace("-d keys", "-d page").replace("createdb keys", "createdb page")
+    script = script.replace("ROLE s3proxy ", "ROLE reader ").replace("TO s3proxy;", "TO reader;")
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=server.environment())
+    with psycopg.connect(server.url("reader", "a-password", "page")) as connection:
+        found = connection.execute("SELECT * FROM s3proxy_keys").fetchall()
+
+    assert ran.returncode == 0, ran.stderr
+    assert [row[:2] for row in found] == [("ALICE", ["new"])]
+    assert len(blocks) == 5
+
+
 @pytest_twisted.ensureDeferred
 async def test_the_reader_writes_nothing(server: PostgreSQL) -> None:
     """
@@ -391,6 +414,34 @@ async def test_the_reader_writes_nothing(server: PostgreSQL) -> None:
     with psycopg.connect(server.url()) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("DELETE FROM s3proxy_keys")
     assert OWNER_PASSWORD
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_end_does_not_wait_for_a_server_that_hangs(
+    server: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A server may stop to answer between the connection and the request for notifications.
+    """
+    connect, made = psycopg.connect, []
+
+    def hang(**parameters: Any) -> Any:
+        connection = connect(**parameters)
+        server.signal(signal.SIGSTOP)
+        made.append(connection)
+        return connection
+
+    monkeypatch.setattr("s3proxy.credentials.postgresql.psycopg.connect", hang)
+    daemon = DatabaseDaemon(Path(), server.url())
+    try:
+        driver = daemon.source._origin._keys._driver  # type: ignore[attr-defined]
+        await until(lambda: driver._beginning is not None)
+        await turns(10)
+        await daemon.close()
+    finally:
+        server.signal(signal.SIGCONT)
+
+    assert [connection.closed for connection in made] == [True]
 
 
 @pytest_twisted.ensureDeferred

@@ -46,10 +46,11 @@ def put_sqlite(path: Path, access_key_id: str = "A", secret: Any = ("secret",), 
 
     Args:
         secret: The secrets; text is written as it is.
+        columns: Further columns. Bytes are written as text, whether they are UTF-8 or not.
     """
     row = {"access_key_id": access_key_id, "secret_access_key": secret, **columns}
     values = [json.dumps(value) if isinstance(value, list | tuple) else value for value in row.values()]
-    marks = ", ".join("?" * len(row))
+    marks = ", ".join("CAST(? AS TEXT)" if isinstance(value, bytes) else "?" for value in values)
     database = sqlite3.connect(path)
     with database:
         database.execute("PRAGMA ignore_check_constraints = 1")

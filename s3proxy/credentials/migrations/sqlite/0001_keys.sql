@@ -16,8 +16,8 @@ CREATE TABLE s3proxy_keys (
         CHECK (json_type(secret_access_key) = 'array' AND json_array_length(secret_access_key) BETWEEN 1 AND 2),
     session_token TEXT CHECK (session_token <> ''),
     -- ISO 8601 with a UTC offset: 2030-01-01T00:00:00Z
-    expires TEXT CHECK (expires IS NULL OR julianday(expires) IS NOT NULL
-        AND (expires LIKE '%Z' OR expires GLOB '*[+-][0-9][0-9]:[0-9][0-9]')),
+    expires TEXT CHECK (expires IS NULL OR (julianday(expires) IS NOT NULL
+        AND (expires LIKE '%Z' OR expires GLOB '*[+-][0-9][0-9]:[0-9][0-9]'))),
     disabled INTEGER NOT NULL DEFAULT 0 CHECK (disabled IN (0, 1)),
     backend TEXT CHECK (backend <> ''),
     backend_key TEXT CHECK (json_type(backend_key) = 'array' AND json_array_length(backend_key) > 0),
