@@ -151,7 +151,6 @@ def kept_in(path: Path | None, text: str) -> Iterator[None]:
 def _write(fd: int, text: str, path: Path) -> None:
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
-            os.fchmod(fd, 0o600)
             file.write(text)
             file.flush()
             os.fsync(fd)

@@ -137,7 +137,7 @@ def run_keys(options: argparse.Namespace) -> int:
     except (Refused, NoSecret) as error:
         terminal.tell(str(error))
     except KeyboardInterrupt:
-        terminal.tell("\ninterrupted; nothing was changed")
+        terminal.tell("\ninterrupted")
     return WRONG
 
 

@@ -47,9 +47,6 @@ class DirectoryNotifier(INotify):
     Args:
         directories: Those that do not exist are left out.
 
-    Attributes:
-        is_lost: Whether it reports nothing more: it was ended, or one of the directories was removed.
-
     Raises:
         CannotNotify: This user has no further instance.
     """
@@ -59,7 +56,6 @@ class DirectoryNotifier(INotify):
             super().__init__(reactor)
         except INotifyError:
             raise CannotNotify from None
-        self.is_lost = False
         for directory in directories:
             try:
                 self.watch(FilePath(os.fsencode(directory)), _EVENTS, callbacks=[lambda *ignored: report()])
@@ -68,8 +64,9 @@ class DirectoryNotifier(INotify):
                 continue
         self.startReading()
 
-    def loseConnection(self) -> None:
-        # Twisted calls it for each directory that is removed, and would close the descriptor as often.
-        if not self.is_lost:
-            self.is_lost = True
-            super().loseConnection()
+    @property
+    def is_lost(self) -> bool:
+        """
+        Whether it reports nothing more: it was ended, or one of the directories was removed.
+        """
+        return not self.connected

@@ -50,12 +50,13 @@ _Version = tuple[Any, ...] | None
 class Notifier(Protocol):
     """
     Reports that something may have changed in some directories.
-
-    Attributes:
-        is_lost: Whether it reports nothing more.
     """
 
-    is_lost: bool
+    @property
+    def is_lost(self) -> bool:
+        """
+        Whether it reports nothing more.
+        """
 
     def loseConnection(self) -> None:
         """

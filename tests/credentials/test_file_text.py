@@ -195,6 +195,14 @@ def test_a_layout_that_is_not_understood_is_refused(text: str) -> None:
         assert secret not in str(raised.value)
 
 
+def test_a_key_is_not_added_to_another_layout() -> None:
+    """
+    A table after an array of inline tables is no TOML.
+    """
+    with pytest.raises(CannotEdit, match="by hand"):
+        put_key('key = [{access_key_id = "A", secret_access_key = "s"}]\n', {"access_key_id": "B"})
+
+
 PRINTABLE = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 VALUES = st.one_of(PRINTABLE, st.booleans(), st.integers(0, 10**9), st.lists(PRINTABLE, max_size=3))
 OPTIONS = st.dictionaries(st.sampled_from(["backend", "disabled", "requests", "exempt", "session_token"]), VALUES)

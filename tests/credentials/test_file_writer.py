@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -221,6 +222,10 @@ def test_a_change_waits_for_another_one(path: Path) -> None:
     """
     The second one reads the file after the first one has ended.
     """
+    with open_writer(path.name, path.parent, RULES).edit(), pytest.raises(BlockingIOError):
+        lock(path.parent)
+    os.close(lock(path.parent))
+
     writer = open_writer(path.name, path.parent, RULES)
     second = threading.Thread(target=put, args=(path, {**BOB, "access_key_id": "CAROL"}))
     with writer.edit() as edit:
@@ -229,6 +234,19 @@ def test_a_change_waits_for_another_one(path: Path) -> None:
     second.join(60)
 
     assert names(path) == ["ALICE", "BOB", "CAROL"]
+
+
+def lock(directory: Path) -> int:
+    """
+    Lock a directory as a second operator does, without waiting; return its descriptor.
+    """
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def test_an_exception_undoes_a_change(path: Path) -> None:

@@ -132,7 +132,7 @@ async def test_the_statements_of_the_page(path: Path) -> None:
             key = await found(source, "ALICE")
             secrets.append(key.secret_access_keys if key is not None else None)
 
-    assert secrets == [("a-secret-of-alice",), ("new", "a-secret-of-alice"), ("new",)]
+    assert secrets == [("a-secret-of-alice",), ("a-secret-of-alice", "new"), ("new",)]
     assert "importlib.resources" in page
     assert (files("s3proxy.credentials") / "migrations/sqlite/0001_keys.sql").is_file()
 
