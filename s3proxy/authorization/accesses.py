@@ -85,6 +85,11 @@ _EXTRACTS = b"x-amz-meta-snowball-auto-extract"
 The header that makes MinIO unpack an uploaded archive, so that it writes keys that the request does not name.
 """
 
+_ASKING = frozenset({*_OF_OBJECT, *_OF_BUCKET, _EXTRACTS})
+"""
+Headers of which a request may have one that needs an action of its own.
+"""
+
 _DOTS = frozenset({b"", b".", b".."})
 
 
@@ -172,6 +177,8 @@ def _own_access(head: RequestHead, address: Address, classification: Classificat
 
 def _of_headers(head: RequestHead, address: Address, operation: Operation) -> list[Access]:
     fields = head.fields
+    if fields.keys().isdisjoint(_ASKING):
+        return []
     if operation is CREATE_BUCKET:
         return [
             Access(action, Scope.WHOLE, address.bucket)

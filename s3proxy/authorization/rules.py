@@ -93,6 +93,30 @@ class Rule:
         return self.is_whole
 
 
+class _RulesOfAction:
+    """
+    The rules that name one action, in their order, found by bucket. Most rules name one bucket.
+    """
+
+    __slots__ = ("_by_bucket", "_wild")
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        named = {rule.bucket.literal for rule in rules} - {None}
+        self._wild = tuple(rule for rule in rules if rule.bucket.literal is None)
+        self._by_bucket = {
+            bucket: tuple(rule for rule in rules if rule.bucket.literal in {None, bucket}) for bucket in named
+        }
+
+    def about(self, bucket: bytes) -> tuple[Rule, ...]:
+        """
+        Return the rules that can match a bucket.
+        """
+        return self._by_bucket.get(bucket, self._wild)
+
+
+_NONE = _RulesOfAction(())
+
+
 class Rules:
     """
     The rules of one key.
@@ -104,13 +128,15 @@ class Rules:
         BadRuleError: A rule cannot be read.
     """
 
-    __slots__ = ("_allowed", "_allowing", "_denied", "_denying")
+    __slots__ = ("_allowed", "_allowing", "_denied", "_hiding")
 
     def __init__(self, allow: Iterable[str] | None, deny: Iterable[str]) -> None:
         self._allowing = None if allow is None else tuple(map(Rule, allow))
-        self._denying = tuple(map(Rule, deny))
+        denying = tuple(map(Rule, deny))
+        # The rules that deny the listing of whole buckets.
+        self._hiding = tuple(rule for rule in denying if rule.is_whole and LIST_ALL_BUCKETS in rule.actions)
         self._allowed = _by_action(self._allowing or ())
-        self._denied = _by_action(self._denying)
+        self._denied = _by_action(denying)
 
     def find(self, access: Access) -> tuple[bool, Rule | None]:
         """
@@ -118,12 +144,12 @@ class Rules:
         """
         if access.scope is Scope.SERVICE:
             return self._find_of_service()
-        for rule in self._denied.get(access.action, ()):
+        for rule in self._denied.get(access.action, _NONE).about(access.bucket):
             if rule.denies(access):
                 return False, rule
         if self._allowing is None:
             return True, None
-        for rule in self._allowed.get(access.action, ()):
+        for rule in self._allowed.get(access.action, _NONE).about(access.bucket):
             if rule.allows(access):
                 return True, rule
         return False, None
@@ -146,26 +172,26 @@ class Rules:
         return other is None or (bool(other) and self.find(access._replace(name=other))[0])
 
     def _denies(self, access: Access) -> bool:
-        return any(rule.denies(access) for rule in self._denied.get(access.action, ()))
+        return any(rule.denies(access) for rule in self._denied.get(access.action, _NONE).about(access.bucket))
 
     @property
     def hides_buckets(self) -> bool:
         """
         Whether ListBuckets may have to leave out buckets.
         """
-        return self._allowing is not None or any(rule.is_whole for rule in self._denied.get(LIST_ALL_BUCKETS, ()))
+        return self._allowing is not None or bool(self._hiding)
 
     def shows(self, bucket: bytes) -> bool:
         """
         Return True if ListBuckets shows a bucket: anything in it is allowed, and its listing is not denied.
         """
-        if any(rule.is_whole and rule.bucket.matches(bucket) for rule in self._denied.get(LIST_ALL_BUCKETS, ())):
+        if any(rule.bucket.matches(bucket) for rule in self._hiding):
             return False
         return self._allowing is None or any(rule.bucket.matches(bucket) for rule in self._allowing)
 
     def _find_of_service(self) -> tuple[bool, Rule | None]:
-        for rule in self._denied.get(LIST_ALL_BUCKETS, ()):
-            if rule.is_whole and rule.bucket.matches_all:
+        for rule in self._hiding:
+            if rule.bucket.matches_all:
                 return False, rule
         # Buckets in which nothing is allowed are left out of the response.
         return self._allowing is None or bool(self._allowing), None
@@ -188,9 +214,9 @@ def rules_of(credential: Credential) -> Rules | None:
     return _compiled(credential.allow, credential.deny)
 
 
-def _by_action(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:
+def _by_action(rules: Iterable[Rule]) -> dict[str, _RulesOfAction]:
     found: dict[str, list[Rule]] = {}
     for rule in rules:
         for action in rule.actions:
             found.setdefault(action, []).append(rule)
-    return {action: tuple(some) for action, some in found.items()}
+    return {action: _RulesOfAction(some) for action, some in found.items()}
