@@ -135,7 +135,7 @@ class Comparison:
 
         def verify(keys: SigningKeys) -> Any:
             claim = claim_of(claimed)
-            found = verdict_of(check_signature, claim, secrets, keys, _KEYS)
+            found = verdict_of(check_signature, claim, Credential("KEY", tuple(secrets)), keys, _KEYS)
             return (parts_of(found) if not isinstance(found, tuple) else found), claim.verified_text
 
         before = self.decided
