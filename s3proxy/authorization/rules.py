@@ -68,11 +68,9 @@ class Rule:
 
     def allows(self, access: Access) -> bool:
         """
-        Return True if the rule covers all of an access; its action is one of the rule's.
+        Return True if the rule covers all of an access, whose action and bucket are among the rule's.
         """
         scope = access.scope
-        if not self.bucket.matches(access.bucket):
-            return False
         if scope is Scope.KEY:
             return self._key.matches(access.name)
         if scope is Scope.PREFIX:
@@ -81,11 +79,9 @@ class Rule:
 
     def denies(self, access: Access) -> bool:
         """
-        Return True if the rule covers some of an access; its action is one of the rule's.
+        Return True if the rule covers some of an access, whose action and bucket are among the rule's.
         """
         scope = access.scope
-        if not self.bucket.matches(access.bucket):
-            return False
         if scope is Scope.KEY:
             return self._key.matches(access.name)
         if scope is Scope.PREFIX:
@@ -95,23 +91,24 @@ class Rule:
 
 class _RulesOfAction:
     """
-    The rules that name one action, in their order, found by bucket. Most rules name one bucket.
+    The rules that name one action, in their order, by bucket. Most rules name one bucket.
     """
 
     __slots__ = ("_by_bucket", "_wild")
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        named = {rule.bucket.literal for rule in rules} - {None}
+        named = {rule.bucket.literal for rule in rules}
         self._wild = tuple(rule for rule in rules if rule.bucket.literal is None)
         self._by_bucket = {
-            bucket: tuple(rule for rule in rules if rule.bucket.literal in {None, bucket}) for bucket in named
+            bucket: [rule for rule in rules if rule.bucket.matches(bucket)] for bucket in named if bucket is not None
         }
 
-    def about(self, bucket: bytes) -> tuple[Rule, ...]:
+    def about(self, bucket: bytes) -> list[Rule]:
         """
-        Return the rules that can match a bucket.
+        Return the rules whose buckets include one.
         """
-        return self._by_bucket.get(bucket, self._wild)
+        named = self._by_bucket.get(bucket)
+        return [rule for rule in self._wild if rule.bucket.matches(bucket)] if named is None else named
 
 
 _NONE = _RulesOfAction(())

@@ -8,10 +8,11 @@ from collections.abc import Collection
 
 from s3proxy.authorization.accesses import Access, Scope, scope_of
 from s3proxy.authorization.actions import ACTIONS, LIST_ALL_BUCKETS
+from s3proxy.authorization.permission import is_change
 from s3proxy.authorization.rules import Rules
 from s3proxy.configuration.tables import nearest
 from s3proxy.s3.credential import Credential
-from s3proxy.s3.operation import DELETE_OBJECT, OPERATIONS, READ_METHODS
+from s3proxy.s3.operation import DELETE_OBJECT, OPERATIONS, Operation
 
 
 class UnknownWord(ValueError):
@@ -65,7 +66,7 @@ def _decide(rules: Rules, access: Access) -> tuple[bool, str]:
 def _scope(action: str) -> Scope:
     if action == DELETE_OBJECT.action:
         return Scope.KEY
-    known = [each for each in OPERATIONS.values() if action in {each.action, each.version_action}]
+    known = _operations_that_need(action)
     # HeadBucket has the same action as a listing, but does not depend on a prefix.
     scopes = [scope_of(each) for each in known if scope_of(each) is not Scope.PRESENCE]
     if scopes:
@@ -74,5 +75,8 @@ def _scope(action: str) -> Scope:
 
 
 def _only_reads(action: str) -> bool:
-    known = [each for each in OPERATIONS.values() if action in {each.action, each.version_action}]
-    return any(each.method in READ_METHODS for each in known)
+    return not all(map(is_change, _operations_that_need(action)))
+
+
+def _operations_that_need(action: str) -> list[Operation]:
+    return [each for each in OPERATIONS.values() if action in {each.action, each.version_action}]

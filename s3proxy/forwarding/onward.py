@@ -285,14 +285,16 @@ class Onward:
         Return a DeleteObjects document of the objects that the client may delete, as they were judged.
         """
         deletions = read_deletions(document)
-        permitted = tuple(filter(may_delete, deletions.wanted))
+        permitted: list[Deletion] = []
+        refused: list[Deletion] = []
+        for deletion in deletions.wanted:
+            (permitted if may_delete(deletion) else refused).append(deletion)
         if not permitted:
             # Nothing is left to send. Each object gets its error where each gets its own request.
             self.deletions = deletions
-        elif len(permitted) < len(deletions.wanted):
-            refused = [deletion for deletion in deletions.wanted if not may_delete(deletion)]
+        elif refused:
             self.edit_result = partial(add_refused, refused)
-        return write_deletions(replace(deletions, wanted=permitted))
+        return write_deletions(replace(deletions, wanted=tuple(permitted)))
 
     def _write_document(self, document: bytes) -> None:
         operation, restrictions = self._classification.operation, self.backend.account.profile.restrictions
